@@ -1,0 +1,35 @@
+# `make train` and `make test` work on a bare machine with Python 3.10 or later: they create .venv themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE := 1
+
+.PHONY: train test lint types bench clean
+
+train: $(VENV)/installed
+	@echo "The trainer is not here yet. What is: the sampling machine. Try"
+	@echo "    $(BIN)/mixgrpo plan flux-dev-hpdv2"
+
+test: $(VENV)/installed lint types
+	$(BIN)/pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/sampling.py
+
+# torch comes first and alone, so that nothing else decides which build is installed.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""How one step moves along the path: stochastic (`sde`) or deterministic (`ode`), both as a `Move`."""

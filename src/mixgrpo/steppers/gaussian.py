@@ -1,0 +1,39 @@
+"""What a `Move` does to tensors: its mean, a draw, a log-probability. The only place where each is computed."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .move import Move
+
+
+def advance(move: Move, x: Tensor, velocity: Tensor, history: Sequence[Tensor] = ()) -> Tensor:
+    """The mean of the step: where an ODE step leads, and what an SDE step scatters around."""
+    mean = move.x_coef * x + move.velocity_coef * velocity
+    for coef, x0 in zip(move.history_coefs, history, strict=False):
+        mean = mean + coef * x0
+    return mean
+
+
+def draw(move: Move, mean: Tensor, noise: Tensor) -> Tensor:
+    """One sample of the step, from standard normal noise."""
+    return mean + move.std * noise
+
+
+def log_prob(move: Move, x_next: Tensor, mean: Tensor) -> Tensor:
+    """log N(x_next; mean, std^2), averaged over all but the batch dimension, in float32.
+
+    The average rather than the sum keeps ratios near one in tens of thousands of dimensions; it is why
+    clip ranges in this field are 1e-4 and below.
+    """
+    if move.log_prob_std == 0:
+        raise ValueError("a deterministic step has no log-probability: its std is 0")
+    error = (x_next.float() - mean.float()) / move.log_prob_std
+    normaliser = math.log(move.log_prob_std) + 0.5 * math.log(2 * math.pi)
+    return (-0.5 * error.square()).flatten(1).mean(1) - normaliser
+
+
+def clean_image(x: Tensor, velocity: Tensor, sigma: float) -> Tensor:
+    """x0_hat = x - sigma v: the clean image a velocity points at, what multistep solvers remember."""
+    return x - sigma * velocity

@@ -1,0 +1,201 @@
+"""Tiny random-weight pipelines of the real diffusers classes, with real tokenizers over bytes."""
+
+import string
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+DYNAMIC_SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+
+
+def flux(layers: int = 1, single_layers: int = 2, heads: int = 2) -> FluxPipeline:
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=layers,
+        num_single_layers=single_layers,
+        attention_head_dim=16,
+        num_attention_heads=heads,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, **DYNAMIC_SHIFT),
+        vae=_vae(latent_channels=4),
+        text_encoder=CLIPTextModel(_clip_config()),
+        tokenizer=_clip_tokenizer(),
+        text_encoder_2=_t5(),
+        tokenizer_2=_t5_tokenizer(),
+        transformer=_shaken(transformer),
+    )
+
+
+def sd3() -> StableDiffusion3Pipeline:
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=64,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        out_channels=4,
+        pos_embed_max_size=32,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
+        transformer=_shaken(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(latent_channels=4),
+        text_encoder=CLIPTextModelWithProjection(_clip_config()),
+        tokenizer=_clip_tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config()),
+        tokenizer_2=_clip_tokenizer(),
+        text_encoder_3=_t5(dimension=64),
+        tokenizer_3=_t5_tokenizer(),
+    )
+
+
+def qwen_image() -> QwenImagePipeline:
+    torch.manual_seed(0)
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )
+    text_config = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_scaling": {"type": "default", "mrope_section": [2, 3, 3], "rope_type": "default"},
+        "rope_theta": 10000.0,
+    }
+    vision_config = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+    }
+    text_encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
+    )
+    letters = _byte_letters()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocab = {token: i for i, token in enumerate([*letters, *special])}
+    return QwenImagePipeline(
+        transformer=_shaken(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
+        ),
+        vae=AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2],
+            num_res_blocks=1,
+            temperal_downsample=[False],
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[1.5, 0.5, 1.0, 2.0],
+        ),
+        text_encoder=text_encoder,
+        tokenizer=Qwen2Tokenizer(vocab=vocab, merges=[], padding_side="right", additional_special_tokens=special[1:]),
+    )
+
+
+def _shaken(transformer: torch.nn.Module) -> torch.nn.Module:
+    """Fresh weights give the output layer and the modulation zeros; these pipelines should feel every input."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            if parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
+            else:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return transformer
+
+
+def _vae(latent_channels: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=latent_channels,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        scaling_factor=1.5,
+        shift_factor=0.1,
+    )
+
+
+def _clip_config() -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=520,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        projection_dim=32,
+        bos_token_id=518,
+        eos_token_id=519,
+    )
+
+
+def _t5(dimension: int = 32) -> T5EncoderModel:
+    return T5EncoderModel(T5Config(vocab_size=200, d_model=dimension, d_ff=32, d_kv=16, num_layers=1, num_heads=2))
+
+
+def _byte_letters() -> list[str]:
+    """The printable stand-ins that byte-level tokenizers use for the 256 bytes."""
+    return [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)]]
+
+
+def _clip_tokenizer() -> CLIPTokenizer:
+    letters = _byte_letters()
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    ids = {token: i for i, token in enumerate(tokens)}
+    ids["<|startoftext|>"], ids["<|endoftext|>"] = 518, 519
+    return CLIPTokenizer(vocab=ids, merges=[], model_max_length=77)
+
+
+def _t5_tokenizer() -> T5Tokenizer:
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *string.printable.strip()]
+    return T5Tokenizer(vocab=[(piece, -float(i > 2)) for i, piece in enumerate(pieces)], extra_ids=0)
