@@ -22,7 +22,7 @@ types: $(VENV)/installed
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
-	$(BIN)/python benchmarks/sampling.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py
 
 # torch comes first and alone, so that nothing else decides which build is installed.
 $(VENV)/installed: pyproject.toml constraints.txt

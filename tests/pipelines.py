@@ -1,6 +1,7 @@
 """Tiny random-weight pipelines of the real diffusers classes, with real tokenizers over bytes."""
 
 import string
+from collections.abc import Callable
 
 import torch
 from diffusers import (
@@ -26,6 +27,8 @@ from transformers import (
     T5EncoderModel,
     T5Tokenizer,
 )
+
+Make = Callable[[], FluxPipeline | StableDiffusion3Pipeline | QwenImagePipeline]
 
 DYNAMIC_SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
 

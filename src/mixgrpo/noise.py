@@ -1,30 +1,45 @@
-"""Every random draw of a rollout, each from a generator of its own.
-
-The key (seed, iteration, prompt, image, step) alone decides a draw. So results do not depend on the
-micro-batch, on how prompts are spread over ranks, on resuming, or on the device: noise is drawn on the CPU.
-"""
+"""Every random draw of a rollout, each from a generator of its own."""
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
+class Noise(Protocol):
+    """Where a rollout's randomness comes from. Prompts are numbered over the whole iteration, images inside
+    their group, steps along the plan.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image's latents."""
+
+    def initial(self, prompt: int, image: int | None) -> Tensor:
+        """Where a trajectory starts. `image` None: the start that a prompt's whole group shares."""
+
+    def step(self, prompt: int, image: int, step: int) -> Tensor:
+        """What an SDE step adds."""
+
+
 @dataclass(frozen=True)
-class Noise:
-    """The noises of one iteration, for latents of one shape."""
+class KeyedNoise:
+    """Draws decided by their key (seed, iteration, prompt, image, step) and nothing else.
+
+    So results do not depend on the micro-batch, on how prompts are spread over ranks, on resuming, or on the
+    device: noise is drawn on the CPU.
+    """
 
     seed: int
     iteration: int
     shape: tuple[int, ...]
 
     def initial(self, prompt: int, image: int | None) -> Tensor:
-        """Where a trajectory starts. `image` None: the start that a prompt's whole group shares."""
         return self._draw("initial", prompt, image)
 
     def step(self, prompt: int, image: int, step: int) -> Tensor:
-        """What an SDE step adds."""
         return self._draw("step", prompt, image, step)
 
     def _draw(self, *key: str | int | None) -> Tensor:

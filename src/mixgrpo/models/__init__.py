@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from ..config import ModelConfig
 from .base import Conditioning, FlowModel
@@ -14,7 +15,7 @@ from .flux import Flux
 from .qwen_image import QwenImage
 from .sd3 import StableDiffusion3
 
-__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "load_model"]
+__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "adapt", "load_model"]
 
 # By the class name a pipeline folder states in its model_index.json.
 ADAPTERS: dict[str, Callable[..., FlowModel]] = {
@@ -25,12 +26,33 @@ ADAPTERS: dict[str, Callable[..., FlowModel]] = {
 
 
 def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowModel:
-    """Load a pipeline and choose its adapter by the pipeline's own class.
+    """Load a pipeline from a folder or the hub, with the adapter of its class.
 
     The class is read before the weights, so that an unsupported model is refused at once.
     """
-    name = DiffusionPipeline.load_config(config.path)["_class_name"]
+    _check_supported(DiffusionPipeline.load_config(config.path)["_class_name"], f"model.path = {config.path}")
+    pipeline = DiffusionPipeline.from_pretrained(config.path, dtype=getattr(torch, config.dtype))
+    return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)
+
+
+def adapt(
+    pipeline: DiffusionPipeline,
+    height: int,
+    width: int,
+    guidance_scale: float | None = None,
+    max_sequence_length: int | None = None,
+) -> FlowModel:
+    """See a loaded pipeline as a flow model. All of it goes to eval mode and is frozen: no dropout, whoever
+    built it, in rollout and update alike; what is trained is for the trainer to unfreeze.
+    """
+    name = type(pipeline).__name__
+    _check_supported(name, "pipeline")
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+    return ADAPTERS[name](pipeline, height, width, guidance_scale, max_sequence_length)
+
+
+def _check_supported(name: str, what: str) -> None:
     if name not in ADAPTERS:
-        raise ValueError(f"model.path = {config.path}: {name} is not supported, which are {', '.join(ADAPTERS)}")
-    pipeline = DiffusionPipeline.from_pretrained(config.path, dtype=getattr(torch, config.dtype)).to(device)
-    return ADAPTERS[name](pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
+        raise ValueError(f"{what}: a {name} is not supported, which are {', '.join(ADAPTERS)}")

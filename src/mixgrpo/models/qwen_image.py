@@ -63,8 +63,7 @@ class QwenImage:
         # The two texts differ in length, so they go through the network one after the other.
         untold = {name: tensor.expand(len(x), *tensor.shape[1:]) for name, tensor in conditioning.common.items()}
         velocity = guided(self._predict(x, sigma, untold), conditional, self._guidance)
-        norm, guided_norm = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) for v in (conditional, velocity))
-        return velocity * (norm / guided_norm)
+        return velocity * (_token_norm(conditional) / _token_norm(velocity))
 
     def _predict(self, x: Tensor, sigma: Tensor, text: dict[str, Tensor]) -> Tensor:
         dtype = self.transformer.dtype
@@ -88,3 +87,8 @@ class QwenImage:
         )
         latents = latents * std + mean
         return to_unit_range(vae.decode(latents.to(vae.dtype), return_dict=False)[0][:, :, 0])
+
+
+def _token_norm(velocity: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(velocity, dim=-1, keepdim=True)
+    return norm

@@ -1,0 +1,36 @@
+"""The models that tests run on."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from functools import cache
+
+import pipelines
+import pytest
+import torch
+
+from mixgrpo.models import FlowModel, adapt
+
+torch.set_num_threads(2)
+
+
+@cache
+def tiny_model(name: str) -> FlowModel:
+    match name:
+        case "flux":
+            return adapt(pipelines.flux(), height=32, width=24, guidance_scale=3.5, max_sequence_length=48)
+        case "sd3":
+            return adapt(pipelines.sd3(), height=32, width=24, guidance_scale=4.5, max_sequence_length=48)
+    return adapt(pipelines.qwen_image(), height=32, width=24, guidance_scale=4.0)
+
+
+@pytest.fixture(params=["flux", "sd3", "qwen_image"])
+def model(request: pytest.FixtureRequest) -> FlowModel:
+    """Each supported model in turn, with guidance on: real adapters over tiny pipelines, built once."""
+    return tiny_model(request.param)
+
+
+@pytest.fixture
+def flux() -> FlowModel:
+    return tiny_model("flux")

@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import pipelines
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from mixgrpo.config import ModelConfig
+from mixgrpo.models import FlowModel, load_model
+from mixgrpo.models.base import model_timestep
+from mixgrpo.models.flux import Flux
+from mixgrpo.models.qwen_image import QwenImage
+from mixgrpo.models.sd3 import StableDiffusion3
+from mixgrpo.noise import KeyedNoise
+from mixgrpo.plan import ode_plan
+from mixgrpo.rollout import rollout
+
+PROMPTS = ["a red circle", "two blue squares left of a green star"]
+STEPS = 8
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+def test_an_euler_plan_is_the_stock_pipeline(model: FlowModel, guidance: float) -> None:
+    """Same noise, same prompts, noise level 0: same latents and same images."""
+    assert isinstance(model, Flux | StableDiffusion3 | QwenImage)
+    model = type(model)(model.pipeline, model.height, model.width, guidance, model.max_sequence_length)
+    noise = KeyedNoise(0, 0, model.latent_shape)
+    ours = rollout(model, ode_plan(model.grid(STEPS)), model.encode(PROMPTS), noise, group_size=1, micro_batch=2)
+
+    options = {"guidance_scale": guidance}
+    if isinstance(model, QwenImage):
+        options = {"true_cfg_scale": guidance, "negative_prompt": [" "] * len(PROMPTS)}
+    if model.max_sequence_length is not None:
+        options["max_sequence_length"] = model.max_sequence_length
+    model.pipeline.set_progress_bar_config(disable=True)
+    for output_type, result in (("latent", ours.latents), ("pt", model.decode(ours.latents))):
+        stock = model.pipeline(
+            PROMPTS,
+            height=model.height,
+            width=model.width,
+            num_inference_steps=STEPS,
+            latents=torch.stack([noise.initial(i, None) for i in range(len(PROMPTS))]),
+            output_type=output_type,
+            return_dict=False,
+            **options,
+        )[0]
+        assert (result - stock).norm() < 1e-4 * stock.norm()
+
+
+def test_guidance_matters(model: FlowModel) -> None:
+    """Or the test above would not show that it is right."""
+    assert isinstance(model, Flux | StableDiffusion3 | QwenImage)
+    weaker = type(model)(model.pipeline, model.height, model.width, 2.0, model.max_sequence_length)
+    x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    told, sigma = model.encode(PROMPTS), torch.full((2,), 0.7)
+    strong, weak = model.velocity(x, sigma, told), weaker.velocity(x, sigma, told)
+    assert (strong - weak).norm() > 1e-2 * weak.norm()
+
+
+def test_rows_are_independent(model: FlowModel) -> None:
+    """Each row has its own sigma and prompt; padding to the longest prompt of a batch changes nothing."""
+    x = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.9, 0.2])
+    together = model.velocity(x, sigma, model.encode(PROMPTS))
+    for i, prompt in enumerate(PROMPTS):
+        alone = model.velocity(x[i : i + 1], sigma[i : i + 1], model.encode([prompt]))
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-4)
+    assert together.dtype == torch.float32
+
+
+def test_lora_targets_and_blocks_exist(model: FlowModel) -> None:
+    for name in model.blocks:
+        blocks = model.transformer.get_submodule(name)
+        assert isinstance(blocks, nn.ModuleList)
+        assert len(blocks) > 0
+    modules = [name for name, module in model.transformer.named_modules() if isinstance(module, nn.Linear)]
+    for target in model.lora_targets:
+        assert any(name.endswith(f".{target}") for name in modules), target
+
+
+def test_lora_reaches_every_block() -> None:
+    model = Flux(pipelines.flux(), 32, 24)
+    adapted = get_peft_model(model.transformer, LoraConfig(r=2, target_modules=list(model.lora_targets)))
+    trained = {name.split(".lora_")[0] for name, p in adapted.named_parameters() if p.requires_grad}
+    for name in model.blocks:
+        for i in range(len(model.transformer.get_submodule(name))):
+            assert any(f"{name}.{i}." in trained_name for trained_name in trained)
+
+
+def test_decode_gives_images_in_the_unit_range(model: FlowModel) -> None:
+    assert isinstance(model, Flux | StableDiffusion3 | QwenImage)
+    images = model.decode(3 * torch.randn(2, *model.latent_shape))
+    assert images.shape == (2, 3, model.height, model.width)
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() < images.max() <= 1
+
+
+def test_the_timestep_is_rounded_to_the_dtype_and_never_to_an_integer() -> None:
+    assert model_timestep(torch.tensor([0.98630137]), torch.float32).item() == pytest.approx(986.30137)
+    assert model_timestep(torch.tensor([0.98630137]), torch.bfloat16).item() == 988
+
+
+@pytest.mark.parametrize("make", [pipelines.flux, pipelines.sd3, pipelines.qwen_image])
+def test_a_pipeline_folder_is_loaded_with_the_adapter_of_its_class(make: pipelines.Make, tmp_path: Path) -> None:
+    pipeline = make()
+    pipeline.save_pretrained(tmp_path)
+    model = load_model(ModelConfig(path=str(tmp_path), dtype="float32", height=32, width=32))
+    assert isinstance(model, Flux | StableDiffusion3 | QwenImage)
+    assert type(model.pipeline) is type(pipeline)
+    assert not model.transformer.training
+    for name, parameter in model.transformer.state_dict().items():
+        assert torch.equal(parameter, pipeline.transformer.state_dict()[name])
+    assert model.encode(PROMPTS).per_prompt["embeds"].dtype == torch.float32
+
+
+def test_an_unsupported_pipeline_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
+    expected = "a StableDiffusionXLPipeline is not supported.*FluxPipeline, StableDiffusion3Pipeline, QwenImagePipeline"
+    with pytest.raises(ValueError, match=expected):
+        load_model(ModelConfig(path=str(tmp_path)))
+
+
+def test_sizes_are_never_rounded() -> None:
+    with pytest.raises(ValueError, match="32 x 30: both must be multiples of 4"):
+        Flux(pipelines.flux(), 32, 30)
+
+
+def test_guidance_for_a_model_without_is_refused() -> None:
+    pipeline = pipelines.flux()
+    pipeline.transformer.register_to_config(guidance_embeds=False)
+    with pytest.raises(ValueError, match=r"guidance_scale = 3.5: this FLUX takes no guidance"):
+        Flux(pipeline, 32, 32, guidance_scale=3.5)
