@@ -6,10 +6,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from functools import cache
 
-import pipelines
 import pytest
 import torch
 
+import pipelines
 from mixgrpo.models import FlowModel, adapt
 
 torch.set_num_threads(2)

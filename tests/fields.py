@@ -1,5 +1,6 @@
 """Velocity fields with closed forms, as models."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -60,5 +61,5 @@ class GaussianTarget:
 
     def flow(self, x: float, sigma: float, sigma_next: float) -> float:
         """Where the ODE takes x: quantiles stay quantiles."""
-        scale = (self.marginal_variance(sigma_next) / self.marginal_variance(sigma)) ** 0.5
+        scale = math.sqrt(self.marginal_variance(sigma_next) / self.marginal_variance(sigma))
         return self.marginal_mean(sigma_next) + scale * (x - self.marginal_mean(sigma))

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from fields import Field
 from torch import Tensor
 
+from fields import Field
 from mixgrpo.advantages import advantages
-from mixgrpo.config import Decay, ExpDecay, Frozen, Placed, Progressive, Random
+from mixgrpo.config import Decay, ExpDecay, Frozen, Progressive, Random
 from mixgrpo.plan import Plan, make_plan
 from mixgrpo.rollout import rollout
 from mixgrpo.schedule import shifted_linspace
@@ -123,7 +123,7 @@ def test_window_starts(case: Case) -> None:
     """verl-omni: sequences of starts, all windows full."""
     params = case["params"]
     envelope, size = range(*params["sde_window_range"]), params["sde_window_size"]
-    window: Placed = (
+    window: Random | Progressive = (
         Random(strategy="random", seed=params["sde_window_seed"])
         if params["sample_strategy"] == "random"
         else Progressive(iters_per_group=params["iters_per_group"], stride=size, wrap=False)

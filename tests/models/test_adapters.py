@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
+from typing import Any
 
-import pipelines
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+import pipelines
 from mixgrpo.config import ModelConfig
 from mixgrpo.models import FlowModel, load_model
 from mixgrpo.models.base import model_timestep
@@ -29,7 +30,7 @@ def test_an_euler_plan_is_the_stock_pipeline(model: FlowModel, guidance: float) 
     noise = KeyedNoise(0, 0, model.latent_shape)
     ours = rollout(model, ode_plan(model.grid(STEPS)), model.encode(PROMPTS), noise, group_size=1, micro_batch=2)
 
-    options = {"guidance_scale": guidance}
+    options: dict[str, Any] = {"guidance_scale": guidance}
     if isinstance(model, QwenImage):
         options = {"true_cfg_scale": guidance, "negative_prompt": [" "] * len(PROMPTS)}
     if model.max_sequence_length is not None:

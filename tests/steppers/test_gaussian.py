@@ -14,7 +14,7 @@ def test_log_prob_is_the_normal_density_averaged_over_all_but_the_batch() -> Non
     move = dance(0.5, 0.4, 0.7)
     mean = advance(move, X, VELOCITY)
     x_next = draw(move, mean, NOISE)
-    expected = Normal(mean, move.std).log_prob(x_next).mean((1, 2))
+    expected = Normal(mean, move.std).log_prob(x_next).mean((1, 2))  # type: ignore[no-untyped-call]
     torch.testing.assert_close(log_prob(move, x_next, mean), expected)
 
 

@@ -2,8 +2,8 @@ import math
 from itertools import pairwise
 
 import pytest
-from fields import GaussianTarget
 
+from fields import GaussianTarget
 from mixgrpo.plan import ode_plan
 from mixgrpo.schedule import shifted_linspace
 from mixgrpo.steppers.ode import ORDER, Solver, ode_step

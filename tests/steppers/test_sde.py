@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from fields import GaussianTarget
 
+from fields import GaussianTarget
 from mixgrpo.schedule import shifted_linspace
 from mixgrpo.steppers.gaussian import advance, draw
 from mixgrpo.steppers.ode import ode_step
