@@ -55,22 +55,22 @@ def plan_as_json(recipe: Recipe, iteration: int) -> dict[str, Any]:
     }
 
 
-def print_plan(recipe: Recipe, iteration: int, console: Console | None = None) -> None:
-    console = console or Console(highlight=False)
+def print_plan(recipe: Recipe, iteration: int) -> None:
+    console = Console(highlight=False)
     plan = recipe.plan_at(iteration, counting_grid(recipe))
     console.print(Text(recipe.description, style="bold"))
     console.print(
         f"iteration {iteration} of {recipe.iterations}: {len(plan.steps)} model steps on a grid of "
         f"{recipe.grid.steps}, {len(plan.window)} stochastic, {len(plan.trained)} trained\n"
     )
-    console.print(_picture(recipe, plan))
+    console.print(_picture(plan))
     console.print(_legend(plan))
     console.print(_windows_over_the_run(recipe))
     console.print(_step_table(recipe, plan))
     console.print(_cost_table(recipe, iteration))
 
 
-def _picture(recipe: Recipe, plan: Plan) -> Text:
+def _picture(plan: Plan) -> Text:
     """The grid's steps in a row, two columns each; numbers above every fifth."""
     steps = plan.grid.num_steps
     ruler = "".join(f"{i:<10}" for i in range(0, steps, 5))[: 2 * steps]

@@ -63,6 +63,10 @@ class FlowModel(Protocol):
         """Images [N, 3, height, width] in [0, 1], in float32."""
 
 
+# What adapters are put on: the attention projections of image and text tokens, named alike in the three models.
+JOINT_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+
 def model_timestep(sigma: Tensor, dtype: torch.dtype) -> Tensor:
     """sigma on the scheduler's scale of 1000, rounded exactly as the stock pipelines round it: to the
     latents' dtype, never to an integer.
@@ -79,6 +83,11 @@ def check_size(height: int, width: int, multiple: int) -> None:
     """A silently rounded size would train on other images than were asked for."""
     if height % multiple or width % multiple:
         raise ValueError(f"model.height x model.width = {height} x {width}: both must be multiples of {multiple}")
+
+
+def patches(height: int, width: int, vae_scale_factor: int) -> tuple[int, int]:
+    """Rows and columns of the 2 x 2 latent patches that packed models take as tokens."""
+    return height // (2 * vae_scale_factor), width // (2 * vae_scale_factor)
 
 
 def to_unit_range(images: Tensor) -> Tensor:

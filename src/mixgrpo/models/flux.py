@@ -1,5 +1,6 @@
 """FLUX.1: guidance is an input of the network (dev), or absent (schnell)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
 from ..schedule import SigmaGrid
-from .base import Conditioning, check_size, model_timestep, to_unit_range
+from .base import JOINT_ATTENTION, Conditioning, check_size, model_timestep, patches, to_unit_range
 from .scheduler import even_sigmas, scheduler_grid
 
 
@@ -20,7 +21,7 @@ class Flux:
     guidance_scale: float | None = None
     max_sequence_length: int | None = None
 
-    lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+    lora_targets = JOINT_ATTENTION
     blocks = ("transformer_blocks", "single_transformer_blocks")
 
     def __post_init__(self) -> None:
@@ -36,13 +37,11 @@ class Flux:
 
     @property
     def _patches(self) -> tuple[int, int]:
-        side = 2 * self.pipeline.vae_scale_factor
-        return self.height // side, self.width // side
+        return patches(self.height, self.width, self.pipeline.vae_scale_factor)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        rows, columns = self._patches
-        return rows * columns, self.transformer.config.in_channels
+        return math.prod(self._patches), self.transformer.config.in_channels
 
     def grid(self, num_steps: int) -> SigmaGrid:
         return scheduler_grid(self.pipeline.scheduler, num_steps, self.latent_shape[0], even_sigmas(num_steps))

@@ -1,5 +1,6 @@
 """Qwen-Image: true classifier-free guidance whose result keeps the conditional norm; masked text tokens."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from torch import Tensor
 
 from ..schedule import SigmaGrid
-from .base import Conditioning, check_size, guided, model_timestep, to_unit_range
+from .base import JOINT_ATTENTION, Conditioning, check_size, guided, model_timestep, patches, to_unit_range
 from .scheduler import even_sigmas, scheduler_grid
 
 
@@ -20,7 +21,7 @@ class QwenImage:
     guidance_scale: float | None = None
     max_sequence_length: int | None = None
 
-    lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+    lora_targets = JOINT_ATTENTION
     blocks = ("transformer_blocks",)
 
     def __post_init__(self) -> None:
@@ -32,13 +33,11 @@ class QwenImage:
 
     @property
     def _patches(self) -> tuple[int, int]:
-        side = 2 * self.pipeline.vae_scale_factor
-        return self.height // side, self.width // side
+        return patches(self.height, self.width, self.pipeline.vae_scale_factor)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        rows, columns = self._patches
-        return rows * columns, self.transformer.config.in_channels
+        return math.prod(self._patches), self.transformer.config.in_channels
 
     def grid(self, num_steps: int) -> SigmaGrid:
         return scheduler_grid(self.pipeline.scheduler, num_steps, self.latent_shape[0], even_sigmas(num_steps))

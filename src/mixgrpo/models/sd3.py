@@ -8,7 +8,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
 from ..schedule import SigmaGrid
-from .base import Conditioning, check_size, guided, model_timestep, to_unit_range
+from .base import JOINT_ATTENTION, Conditioning, check_size, guided, model_timestep, to_unit_range
 from .scheduler import scheduler_grid
 
 
@@ -20,7 +20,7 @@ class StableDiffusion3:
     guidance_scale: float | None = None
     max_sequence_length: int | None = None
 
-    lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+    lora_targets = JOINT_ATTENTION
     blocks = ("transformer_blocks",)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""What a picture is worth. A reward knows nothing of training."""

@@ -1,0 +1,129 @@
+"""What there is to see in a picture of the world of scenes: from pixels to things, and nothing else.
+
+The background is the colour around the edge. What differs from it falls into connected regions; each has a
+colour (the palette's nearest) and a shape (the template that overlaps its mask best).
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..tiny.render import Placed, Scene, draw
+from ..tiny.world import BACKGROUNDS, COLOURS, SHAPES
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+_GRID = 14  # a mask is compared at this size
+_CONTRAST = 60.0  # a pixel this far from the background (of 442) belongs to something
+_SMALLEST = 25  # pixels of area; what is smaller is no thing
+_LARGEST = 36  # pixels across; what is larger is none of the shapes
+_COLOUR_TOLERANCE = 75.0
+_FIT = 0.78  # the least overlap with a template that counts as the shape
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A region of the picture. `shape` or `colour` None: none of the world's."""
+
+    shape: str | None
+    colour: str | None
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def x(self) -> float:
+        return (self.left + self.right) / 2
+
+    @property
+    def y(self) -> float:
+        return (self.top + self.bottom) / 2
+
+
+@dataclass(frozen=True)
+class Sight:
+    background: str | None
+    things: list[Seen]
+    clutter: int
+
+
+def look(picture: Pixels) -> Sight:
+    """What there is to see in [64, 64, 3]."""
+    pixels = picture.astype(np.float32)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    ground = np.median(edge, axis=0)
+    distance = np.linalg.norm(pixels - ground, axis=2)
+    labels, _ = ndimage.label(distance > _CONTRAST, structure=np.ones((3, 3)))
+    things, clutter = [], 0
+    for label, where in enumerate(ndimage.find_objects(labels), start=1):
+        mask = labels[where] == label
+        if (size := int(mask.sum())) < _SMALLEST:
+            clutter += size
+        else:
+            things.append(_recognise(pixels[where], distance[where], mask, where))
+    return Sight(_nearest(ground, BACKGROUNDS), things, clutter)
+
+
+def _recognise(pixels: Floats, distance: Floats, mask: NDArray[np.bool_], where: tuple[slice, slice]) -> Seen:
+    # The clearest pixels are the thing's own colour; towards its edge it fades into the background.
+    strongest = np.percentile(distance[mask], 75)
+    own = np.median(pixels[mask & (distance >= 0.97 * strongest)], axis=0)
+    coverage = np.clip(distance / strongest, 0, 1) * ndimage.binary_dilation(mask)
+    fits = {
+        shape: max(map(float, _overlap(_canonical(coverage), templates))) for shape, templates in _templates().items()
+    }
+    best = max(fits, key=lambda shape: fits[shape])
+    height, width = mask.shape
+    proportioned = max(height, width) <= min(_LARGEST, 1.35 * min(height, width))
+    return Seen(
+        shape=best if fits[best] >= _FIT and proportioned else None,
+        colour=_nearest(own, COLOURS),
+        left=where[1].start,
+        top=where[0].start,
+        right=where[1].stop,
+        bottom=where[0].stop,
+    )
+
+
+def _nearest(colour: Floats, palette: dict[str, tuple[int, int, int]]) -> str | None:
+    distances = {name: float(np.linalg.norm(colour - np.array(rgb))) for name, rgb in palette.items()}
+    nearest = min(distances, key=lambda name: distances[name])
+    return nearest if distances[nearest] < _COLOUR_TOLERANCE else None
+
+
+def _canonical(coverage: Floats) -> Floats:
+    """A mask stretched to one size."""
+    height, width = coverage.shape
+    rows, columns = ((np.arange(_GRID) + 0.5) * n / _GRID - 0.5 for n in (height, width))
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    resampled: Floats = ndimage.map_coordinates(coverage, grid, order=1, mode="nearest")
+    return resampled
+
+
+def _overlap(mask: Floats, templates: Floats) -> Floats:
+    """Intersection over union of soft masks, with each template."""
+    overlap: Floats = np.minimum(mask, templates).sum((1, 2)) / np.maximum(mask, templates).sum((1, 2))
+    return overlap
+
+
+@cache
+def _templates() -> dict[str, Floats]:
+    """Each shape as the renderer draws it, small and large, on and between pixels."""
+    templates = {}
+    for shape in SHAPES:
+        masks = []
+        for radius, offset in itertools.product((8.0, 9.5, 11.0, 13.0), (0.0, 0.5)):
+            picture = draw(Scene("black", (Placed(shape, "yellow", 32 + offset, 32 + offset, radius),))).astype(
+                np.float32
+            )
+            distance = np.linalg.norm(picture - picture[0, 0], axis=2)
+            where = ndimage.find_objects((distance > _CONTRAST).astype(int))[0]
+            masks.append(_canonical(np.clip(distance[where] / distance.max(), 0, 1)))
+        templates[shape] = np.stack(masks)
+    return templates
