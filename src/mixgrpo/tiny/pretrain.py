@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -84,7 +85,7 @@ def train_vae(pipeline: FluxPipeline, budget: Budget, log: Log) -> None:
     """Reconstruct from slightly noisy latents, kept small; then fix their scale."""
     vae = pipeline.vae.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_and_decay(step, budget.vae_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(warm_up_and_decay, steps=budget.vae_steps))
     source = scenes(budget.seed + 1)
     for step in range(budget.vae_steps):
         pictures = torch.stack([picture for _, picture in itertools.islice(source, budget.vae_batch)])
@@ -128,7 +129,7 @@ def train_flow(pipeline: FluxPipeline, budget: Budget, log: Log) -> None:
 
     for phase, steps, peak in (("flow", budget.flow_steps, 1.2e-3), ("distillation", budget.distillation_steps, 5e-4)):
         optimizer = torch.optim.AdamW(network.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step, n=steps: warm_up_and_decay(step, n))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(warm_up_and_decay, steps=steps))
         if phase == "distillation":
             network.load_state_dict(average.state_dict())
             teacher = copy.deepcopy(average)
@@ -158,7 +159,7 @@ def train_flow(pipeline: FluxPipeline, budget: Budget, log: Log) -> None:
                 predicted = velocity(network, x, sigma, guidance, told, image_ids)
             loss = functional.mse_loss(predicted.float(), target)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -177,7 +178,8 @@ def encode_scenes(pipeline: FluxPipeline, budget: Budget) -> tuple[Tensor, list[
     """Latents as the transformer sees them, [scenes, 64, 16], and their captions."""
     vae = pipeline.vae
     source = itertools.islice(scenes(budget.seed + 2), budget.scenes)
-    latents, captions = [], []
+    latents: list[Tensor] = []
+    captions: list[str] = []
     while batch := list(itertools.islice(source, 256)):
         texts, pictures = zip(*batch, strict=True)
         captions += texts

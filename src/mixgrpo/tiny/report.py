@@ -1,0 +1,152 @@
+"""How good the tiny model is: strict accuracy per kind on the held-out set, a grid of samples, the loss curve.
+
+python -m mixgrpo.tiny.report FOLDER
+"""
+
+import json
+import math
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+
+from ..config import ModelConfig
+from ..models import FlowModel, load_model
+from ..noise import KeyedNoise
+from ..plan import ode_plan
+from ..rewards.scenes import graded, strict
+from ..rewards.sight import Pixels
+from ..rollout import rollout
+from .build import TEXT_TOKENS
+from .prompts import evaluation_requests, unseen
+from .world import KINDS, Request, caption
+
+STEPS = 20
+GUIDANCE = 3.5
+MICRO_BATCH = 32
+
+
+def load(folder: Path, guidance: float = GUIDANCE) -> FlowModel:
+    return load_model(
+        ModelConfig(
+            path=str(folder),
+            dtype="float32",
+            height=64,
+            width=64,
+            guidance_scale=guidance,
+            max_sequence_length=TEXT_TOKENS,
+        )
+    )
+
+
+def sample(model: FlowModel, requests: Sequence[Request], seed: int = 0, steps: int = STEPS) -> list[Pixels]:
+    """One picture a request, by Euler steps on the model's own grid."""
+    told = model.encode([caption(request) for request in requests])
+    noise = KeyedNoise(seed, 0, model.latent_shape)
+    latents = rollout(model, ode_plan(model.grid(steps)), told, noise, group_size=1, micro_batch=MICRO_BATCH).latents
+    pictures = torch.cat([model.decode(batch) for batch in torch.split(latents, MICRO_BATCH)])
+    return [*(pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+
+
+def accuracy(requests: Sequence[Request], pictures: Sequence[Pixels]) -> dict[str, Any]:
+    """Strict and graded means, per kind, over all, and over what training never combines."""
+    scores = [(strict(p, r), graded(p, r)) for r, p in zip(requests, pictures, strict=True)]
+    groups: dict[str, list[bool]] = {kind: [request.kind == kind for request in requests] for kind in KINDS}
+    groups |= {"overall": [True] * len(requests), "never together": [unseen(request) for request in requests]}
+    return {
+        name: _summary([score for score, member in zip(scores, members, strict=True) if member])
+        for name, members in groups.items()
+    }
+
+
+def _summary(scores: Sequence[tuple[bool, float]]) -> dict[str, Any]:
+    """With Wilson's 95% interval of the strict share."""
+    n, right, z = len(scores), sum(met for met, _ in scores), 1.96
+    centre = (right + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
+    return {
+        "prompts": n,
+        "strict": right / n,
+        "interval": [centre - half, centre + half],
+        "graded": sum(partial for _, partial in scores) / n,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    table = Table(box=None)
+    for name in ("kind", "prompts", "strict", "95% interval", "graded"):
+        table.add_column(name, justify="left" if name == "kind" else "right")
+    for name, row in result.items():
+        low, high = row["interval"]
+        table.add_row(
+            name, str(row["prompts"]), f"{row['strict']:.1%}", f"{low:.1%} - {high:.1%}", f"{row['graded']:.3f}"
+        )
+    Console(highlight=False).print(table)
+
+
+def sample_grid(requests: Sequence[Request], pictures: Sequence[Pixels], columns: int = 6) -> Image.Image:
+    """Pictures at twice their size with their captions; a green line under those that are right, else red."""
+    side, text_height, gap = 128, 46, 14
+    rows = -(-len(pictures) // columns)
+    grid = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + text_height + gap) + gap), "white")
+    canvas, font = ImageDraw.Draw(grid), ImageFont.load_default(size=12)
+    for i, (request, picture) in enumerate(zip(requests, pictures, strict=True)):
+        x, y = gap + i % columns * (side + gap), gap + i // columns * (side + text_height + gap)
+        grid.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (x, y))
+        right = strict(picture, request)
+        canvas.rectangle((x, y + side + 1, x + side - 1, y + side + 3), fill=(40, 160, 60) if right else (220, 40, 40))
+        canvas.text((x, y + side + 6), textwrap.fill(caption(request), 21), fill="black", font=font)
+    return grid
+
+
+def loss_curve(log: Path) -> Image.Image:
+    """The three phases side by side, each loss on a logarithmic axis of its own."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    width, height, pad = 320, 220, 40
+    chart = Image.new("RGB", (3 * (width + pad) + pad, height + 2 * pad), "white")
+    canvas, font = ImageDraw.Draw(chart), ImageFont.load_default(size=12)
+    for i, phase in enumerate(("vae", "flow", "distillation")):
+        points = [(line["step"], line["loss"]) for line in lines if line["phase"] == phase]
+        steps, losses = np.array([p[0] for p in points]), np.log([p[1] for p in points])
+        low, high = losses.min(), losses.max() + 1e-9
+        left = pad + i * (width + pad)
+        xs = left + width * steps / steps.max()
+        ys = pad + height * (1 - (losses - low) / (high - low))
+        canvas.rectangle((left, pad, left + width, pad + height), outline=(200, 200, 200))
+        canvas.line([*zip(xs.tolist(), ys.tolist(), strict=True)], fill=(50, 90, 235), width=2)
+        canvas.text(
+            (left, pad - 18), f"{phase}: loss {math.exp(high):.3g} to {math.exp(losses[-1]):.3g}", "black", font
+        )
+        canvas.text((left, pad + height + 6), f"{steps.max()} steps", "black", font)
+    return chart
+
+
+def main(folder: Path) -> None:
+    begin = time.perf_counter()
+    model = load(folder)
+    load_seconds = time.perf_counter() - begin
+    requests = evaluation_requests()
+    begin = time.perf_counter()
+    pictures = sample(model, requests)
+    result = accuracy(requests, pictures)
+    show(result)
+    seconds = (time.perf_counter() - begin) / len(requests)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    facts = {"megabytes": size / 1e6, "load_seconds": load_seconds, "seconds_per_image": seconds, "steps": STEPS}
+    print("  ".join(f"{name} {value:.3g}" for name, value in facts.items()))
+    (folder / "accuracy.json").write_text(json.dumps({**facts, "accuracy": result}, indent=2) + "\n", encoding="utf-8")
+    shown = [*range(0, len(requests), len(requests) // 24)][:24]
+    sample_grid([requests[i] for i in shown], [pictures[i] for i in shown]).save(folder / "samples.png")
+    loss_curve(folder / "pretrain.jsonl").save(folder / "curve.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
