@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test lint types bench clean
+.PHONY: train test lint types pretrain bench clean
 
 train: $(VENV)/installed
 	@echo "The trainer is not here yet. What is: the sampling machine. Try"
@@ -20,6 +20,11 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+
+# The tiny model from nothing, then its accuracy, samples and loss curve. Takes about an hour on 2 cores.
+pretrain: $(VENV)/installed
+	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
+	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
 
 bench: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from mixgrpo.rewards import ocr
 from mixgrpo.rewards.aesthetic import aesthetic
 from mixgrpo.rewards.scenes import graded, strict
 from mixgrpo.rewards.sight import Pixels, look
@@ -104,6 +105,15 @@ def test_reading() -> None:
     words = ["".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 5))) for _ in range(300)]
     right = [read(draw(compose(Request("text", word=word), rng))) == word for word in words]
     assert np.mean(right) >= 0.99
+
+
+def test_a_real_ocr_engine_reads_the_same() -> None:
+    """RapidOCR, as a second opinion on what the world calls writing."""
+    rng = random.Random(5)
+    words = ["".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 5))) for _ in range(40)]
+    right = [ocr.read(draw(compose(Request("text", word=word), rng))) == word for word in words]
+    assert np.mean(right) >= 0.9
+    assert ocr.read(draw(Scene("white"))) == ""
 
 
 def test_similarity_is_the_normalised_edit_distance() -> None:

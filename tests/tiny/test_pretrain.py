@@ -1,0 +1,34 @@
+import dataclasses
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from diffusers import FluxPipeline
+
+from mixgrpo.tiny.pretrain import Budget, pretrain, warm_up_and_decay
+
+TINY = Budget(vae_steps=100, vae_batch=2, scenes=64, flow_steps=50, distillation_steps=50, flow_batch=4)
+
+
+def test_a_short_training_learns_and_saves_a_pipeline(tmp_path: Path) -> None:
+    trained = pretrain(tmp_path, TINY)
+    log = [json.loads(line) for line in (tmp_path / "pretrain.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in log] == ["vae", "encode", "flow", "distillation"]
+    assert log[0]["psnr"] > 8
+    loaded = FluxPipeline.from_pretrained(tmp_path)
+    for name, parameter in loaded.transformer.state_dict().items():
+        assert torch.equal(parameter, trained.transformer.state_dict()[name])
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    budget = dataclasses.replace(TINY, vae_steps=3, scenes=16, flow_steps=3, distillation_steps=2)
+    first, second = (pretrain(tmp_path / name, budget).transformer.state_dict() for name in "ab")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_rate_warms_up_and_decays() -> None:
+    rates = [warm_up_and_decay(step, 100) for step in range(100)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert all(a > b for a, b in pairwise(rates[4:]))
+    assert 0.01 <= rates[-1] < 0.02
