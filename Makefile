@@ -21,10 +21,10 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-# The tiny model from nothing, then its accuracy, samples and loss curve. Takes about an hour on 2 cores.
+# A tiny FLUX from nothing, then its accuracy, samples and loss curve. Takes about an hour on 2 cores.
 pretrain: $(VENV)/installed
-	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
-	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
+	$(BIN)/python -m mixgrpo.tiny.pretrain runs/tiny
+	$(BIN)/python -m mixgrpo.tiny.report runs/tiny
 
 bench: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py
