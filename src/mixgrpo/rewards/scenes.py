@@ -6,7 +6,7 @@ a word, exactly its letters. `graded` gives partial credit in [0, 1].
 
 import itertools
 
-from ..tiny.world import Request
+from ..tiny.world import Request, along_and_across
 from .sight import Pixels, Seen, Sight, look
 from .text import read, similarity
 
@@ -66,10 +66,5 @@ def _mean(values: list[float]) -> float:
 def _holds(relation: str, first: Seen, second: Seen) -> bool:
     """The offset from the first thing to the second lies mostly along the relation's axis."""
     dx, dy = second.x - first.x, second.y - first.y
-    along, across = {
-        "left of": (dx, dy),
-        "right of": (-dx, dy),
-        "above": (dy, dx),
-        "below": (-dy, dx),
-    }[relation]
+    along, across = along_and_across(relation, dx, dy)
     return along > abs(across)

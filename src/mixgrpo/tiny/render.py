@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .world import BACKGROUNDS, COLOURS, NEVER_TOGETHER, Request
+from .world import BACKGROUNDS, COLOURS, NEVER_TOGETHER, Request, along_and_across
 
 SIZE = 64
 _FINE = 4  # drawn four times larger and averaged down: smooth edges
@@ -67,12 +67,7 @@ def _apart(things: list[Placed]) -> bool:
 def holds(relation: str, first: Placed, second: Placed) -> bool:
     """Clearly so: the offset along the relation's axis dominates."""
     dx, dy = second.x - first.x, second.y - first.y
-    along, across = {
-        "left of": (dx, dy),
-        "right of": (-dx, dy),
-        "above": (dy, dx),
-        "below": (-dy, dx),
-    }[relation]
+    along, across = along_and_across(relation, dx, dy)
     return along > 10 and along > 1.5 * abs(across)
 
 
