@@ -68,7 +68,8 @@ class Request:
 
 def along_and_across(relation: str, dx: float, dy: float) -> tuple[float, float]:
     """The offset from the first thing to the second (y grows downwards) in the relation's own axes: `along`
-    is positive where the first thing is on the side it is said to be."""
+    is positive where the first thing is on the side it is said to be.
+    """
     return {"left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[relation]
 
 
