@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from diffusers import FluxPipeline
 
-from mixgrpo.tiny.pretrain import Budget, pretrain, warm_up_and_decay
+from mixgrpo.tiny.fit_flow import warm_up_hold_decay
+from mixgrpo.tiny.pretrain import Budget, pretrain
 
 TINY = Budget(vae_steps=100, vae_batch=2, scenes=64, flow_steps=50, distillation_steps=50, flow_batch=4)
 
@@ -27,8 +28,9 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_rate_warms_up_and_decays() -> None:
-    rates = [warm_up_and_decay(step, 100) for step in range(100)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert all(a > b for a, b in pairwise(rates[4:]))
-    assert 0.01 <= rates[-1] < 0.02
+def test_the_rate_warms_up_holds_and_decays() -> None:
+    rates = [warm_up_hold_decay(step, 1000) for step in range(1000)]
+    assert rates[0] == 0.01
+    assert set(rates[99:601]) == {1.0}
+    assert all(a > b for a, b in pairwise(rates[600:]))
+    assert 0 < rates[-1] < 0.01

@@ -16,11 +16,12 @@ TEXT_TOKENS = 16
 
 _LATENT_CHANNELS = 8
 _TEXT_WIDTH = 64
+_CLIP_TOKENS = 24  # instead of 77: as many as the longest caption has
 
 
 def build() -> FluxPipeline:
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.5),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=2.0),
         vae=_vae(),
         text_encoder=CLIPTextModel(_clip_config()),
         tokenizer=_clip_tokenizer(),
@@ -66,7 +67,7 @@ def _clip_config() -> CLIPTextConfig:
         intermediate_size=2 * _TEXT_WIDTH,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=77,
+        max_position_embeddings=_CLIP_TOKENS,
         projection_dim=_TEXT_WIDTH,
         bos_token_id=size - 2,
         eos_token_id=size - 1,
@@ -124,4 +125,4 @@ def _clip_merges() -> list[tuple[str, str]]:
 
 
 def _clip_tokenizer() -> CLIPTokenizer:
-    return CLIPTokenizer(vocab=_clip_vocabulary(), merges=_clip_merges(), model_max_length=77)
+    return CLIPTokenizer(vocab=_clip_vocabulary(), merges=_clip_merges(), model_max_length=_CLIP_TOKENS)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import FluxPipeline
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
 
-from ..config import ModelConfig
-from ..models import FlowModel, load_model
+from ..models import FlowModel, adapt
 from ..noise import KeyedNoise
 from ..plan import ode_plan
 from ..rewards.scenes import graded, strict
@@ -27,6 +27,7 @@ from ..rewards.sight import Pixels
 from ..rollout import rollout
 from .build import TEXT_TOKENS
 from .prompts import evaluation_requests, unseen
+from .render import SIZE
 from .world import KINDS, Request, caption
 
 STEPS = 20
@@ -34,17 +35,8 @@ GUIDANCE = 3.5
 MICRO_BATCH = 32
 
 
-def load(folder: Path, guidance: float = GUIDANCE) -> FlowModel:
-    return load_model(
-        ModelConfig(
-            path=str(folder),
-            dtype="float32",
-            height=64,
-            width=64,
-            guidance_scale=guidance,
-            max_sequence_length=TEXT_TOKENS,
-        )
-    )
+def adapt_tiny(pipeline: FluxPipeline, guidance: float = GUIDANCE) -> FlowModel:
+    return adapt(pipeline, SIZE, SIZE, guidance, TEXT_TOKENS)
 
 
 def sample(model: FlowModel, requests: Sequence[Request], seed: int = 0, steps: int = STEPS) -> list[Pixels]:
@@ -64,6 +56,7 @@ def accuracy(requests: Sequence[Request], pictures: Sequence[Pixels]) -> dict[st
     return {
         name: _summary([score for score, member in zip(scores, members, strict=True) if member])
         for name, members in groups.items()
+        if any(members)
     }
 
 
@@ -131,7 +124,7 @@ def loss_curve(log: Path) -> Image.Image:
 
 def main(folder: Path) -> None:
     begin = time.perf_counter()
-    model = load(folder)
+    model = adapt_tiny(FluxPipeline.from_pretrained(folder))
     load_seconds = time.perf_counter() - begin
     requests = evaluation_requests()
     begin = time.perf_counter()
