@@ -49,9 +49,9 @@ def test_training_never_shows_what_is_never_together() -> None:
         assert not {(thing.colour, thing.shape) for thing in compose(request, rng).things} & NEVER_TOGETHER
 
 
-def test_training_draws_every_kind_equally_and_anew_from_each_seed() -> None:
+def test_training_draws_every_kind_and_anew_from_each_seed() -> None:
     drawn = list(itertools.islice(train_requests(0), 7000))
-    assert all(700 < sum(request.kind == kind for request in drawn) < 1300 for kind in KINDS)
+    assert all(500 < sum(request.kind == kind for request in drawn) < 2000 for kind in KINDS)
     assert drawn[:50] == list(itertools.islice(train_requests(0), 50))
     assert drawn[:50] != list(itertools.islice(train_requests(1), 50))
 

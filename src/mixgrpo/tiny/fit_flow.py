@@ -76,7 +76,7 @@ def fit_flow(
 
 
 class _Training:
-    def __init__(self, pipeline: FluxPipeline, data: Examples, batch: int, seed: int):
+    def __init__(self, pipeline: FluxPipeline, data: Examples, batch: int, seed: int) -> None:
         self.pipeline, self.data, self.batch = pipeline, data, batch
         self.network = nn.ModuleList([pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2])
         self.network.train().requires_grad_(True)
