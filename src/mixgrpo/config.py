@@ -7,22 +7,21 @@ and the two questions one asks a recipe: where the window is at an iteration, an
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from . import window
+from .advantages import Aggregation
+from .algorithms import Algorithm
 from .plan import Plan, make_plan
 from .schedule import SigmaGrid, shifted_linspace
 from .steppers.ode import Solver
 from .steppers.sde import SdeType
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from .training_config import EvaluationConfig, LoraConfig, PromptsConfig, SaveConfig, Section, UpdateConfig
 
 
 class ModelConfig(Section):
     path: str
-    """A diffusers pipeline: a local folder, or a hub id."""
+    """A diffusers pipeline: a local folder, or a hub id; `tiny` is the model that ships."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """What the model computes in. The trajectory itself is always float32."""
     height: int = Field(default=512, ge=8)
@@ -175,6 +174,8 @@ class RolloutConfig(Section):
 
 class Recipe(Section):
     description: str
+    algorithm: Algorithm = "mixgrpo"
+    """What the sections sde, window and suffix are filled with, where the recipe leaves them open."""
     iterations: int = Field(default=300, ge=1)
     seed: int = 0
     tune: Literal["full", "lora"] = "full"
@@ -185,6 +186,21 @@ class Recipe(Section):
     window: WindowConfig = Progressive()
     suffix: SuffixConfig = SuffixConfig()
     rollout: RolloutConfig = RolloutConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    rewards: dict[str, Annotated[float, Field(ge=0)]] = Field(default={"scenes": 1.0}, min_length=1)
+    """Reward name, or `file.py:function`, and its weight. Weight 0: observed only."""
+    aggregation: Aggregation = "advantage"
+    """What is weighed: each reward's advantages (the paper's choice), or the rewards themselves."""
+    lora: LoraConfig = LoraConfig()
+    update: UpdateConfig = UpdateConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    save: SaveConfig = SaveConfig()
+
+    @model_validator(mode="after")
+    def _something_is_rewarded(self) -> "Recipe":
+        if not any(self.rewards.values()):
+            raise ValueError(f"rewards = {self.rewards}: at least one weight must be above 0")
+        return self
 
     @model_validator(mode="after")
     def _window_fits(self) -> "Recipe":

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from .algorithms import ALGORITHMS, SECTIONS
 from .config import Recipe, WindowConfig
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -59,6 +60,7 @@ def resolve(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     data = _from_verl(data)
     for override in overrides:
         _apply(data, override)
+    data = _with_algorithm(data)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -99,6 +101,26 @@ def _verl_value(name: str, value: Any) -> Any:
     return "flow" if (name, value) == ("sde_type", "sde") else value
 
 
+def _with_algorithm(data: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the algorithm decides and the recipe leaves open. A window of another strategy than the
+    algorithm's is the recipe's own: nothing of the algorithm's window fits it.
+    """
+    name = data.get("algorithm", "mixgrpo")
+    if name not in ALGORITHMS:
+        raise RecipeError(f"algorithm = {name!r}: must be {_or([*ALGORITHMS])}")
+    filled = dict(data)
+    for section, preset in ALGORITHMS[name].items():
+        own = data.get(section, {})
+        if not isinstance(own, dict):
+            continue
+        if section == "window" and own.get("strategy", preset["strategy"]) != preset["strategy"]:
+            continue
+        if section == "sde" and own.get("type", preset["type"]) != preset["type"]:
+            continue
+        filled[section] = {**preset, **own}
+    return filled
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
@@ -114,6 +136,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
         # Another strategy has other keys: those of the recipe's own that it does not know go with the old one.
         for key in target.keys() - _WINDOWS[value].model_fields.keys():
             del target[key]
+    if name == "algorithm":
+        # Another algorithm is meant whole: what the recipe said for its own goes.
+        for section in SECTIONS:
+            data.pop(section, None)
     target[field] = value
 
 

@@ -11,7 +11,7 @@ With independent noises the trunk simply has a row per image. The trajectory is 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,18 @@ class Transition:
     prompt_of_state: Tensor
     x_next: Tensor
     log_prob: Tensor
+
+    def of_images(self, images: Tensor) -> "Transition":
+        """This step for some of the images only, on the states they left from."""
+        left_from, state_of = self.state_of[images].unique(return_inverse=True)
+        return Transition(
+            self.step,
+            self.states[left_from],
+            state_of,
+            self.prompt_of_state[left_from],
+            self.x_next[images],
+            self.log_prob[images],
+        )
 
 
 @dataclass(frozen=True)
@@ -74,10 +86,12 @@ def rollout(
     shared_noise: bool = True,
     share_computation: bool = True,
     prompt_ids: Sequence[int] | None = None,
+    finished: Callable[[slice, Tensor], None] = lambda rows, latents: None,
 ) -> Rollout:
     """Sample `group_size` images for each prompt of `conditioning`, at most `micro_batch` rows per model call.
 
     `prompt_ids` number the prompts in the whole iteration, for a process that has only some of them.
+    `finished` is told which images are done and their latents, as soon as they are.
     `share_computation` False computes what a group has in common image by image, as other trainers do: it
     changes the time, not the result.
     """
@@ -118,6 +132,7 @@ def rollout(
                 log_probs[i][rows] = log_prob(step.move, x, mean)
             if i + 1 in kept:
                 visited[i + 1][rows] = x
+        finished(rows, x)
 
     def transition(i: int) -> Transition:
         at_fork = i == fork
@@ -133,13 +148,18 @@ def rollout(
     return Rollout(visited[len(plan.steps)], prompt_of, tuple(transition(i) for i in plan.trained))
 
 
+def transition_means(model: FlowModel, transition: Transition, conditioning: Conditioning) -> Tensor:
+    """Where the model as it is now leads from each unique state, on average. Differentiable."""
+    told = conditioning[transition.prompt_of_state]
+    return _mean(model, transition.step, transition.states, told, deque(maxlen=0))
+
+
 def transition_log_prob(model: FlowModel, transition: Transition, conditioning: Conditioning) -> Tensor:
     """How likely each image's transition is to the model as it is now. Differentiable.
 
     The model runs on unique states; the images that left from one share its mean.
     """
-    told = conditioning[transition.prompt_of_state]
-    mean = _mean(model, transition.step, transition.states, told, deque(maxlen=0))
+    mean = transition_means(model, transition, conditioning)
     return log_prob(transition.step.move, transition.x_next, mean[transition.state_of])
 
 

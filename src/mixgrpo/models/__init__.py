@@ -4,18 +4,20 @@ A new model is one file beside these and one line in `ADAPTERS`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from .. import tiny
 from ..config import ModelConfig
 from .base import Conditioning, FlowModel
 from .flux import Flux
 from .qwen_image import QwenImage
 from .sd3 import StableDiffusion3
 
-__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "adapt", "load_model"]
+__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "adapt", "load_model", "with_transformer"]
 
 # By the class name a pipeline folder states in its model_index.json.
 ADAPTERS: dict[str, Callable[..., FlowModel]] = {
@@ -30,8 +32,9 @@ def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowM
 
     The class is read before the weights, so that an unsupported model is refused at once.
     """
-    _check_supported(DiffusionPipeline.load_config(config.path)["_class_name"], f"model.path = {config.path}")
-    pipeline = DiffusionPipeline.from_pretrained(config.path, dtype=getattr(torch, config.dtype))
+    path = tiny.path() if config.path == "tiny" else config.path
+    _check_supported(DiffusionPipeline.load_config(path)["_class_name"], f"model.path = {config.path}")
+    pipeline = DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, config.dtype))
     return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)
 
 
@@ -51,6 +54,12 @@ def adapt(
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
     return ADAPTERS[name](pipeline, height, width, guidance_scale, max_sequence_length)
+
+
+def with_transformer(model: FlowModel, transformer: nn.Module) -> FlowModel:
+    """The same model with another transformer; everything else is shared."""
+    pipeline = model.pipeline
+    return replace(model, pipeline=type(pipeline)(**{**pipeline.components, "transformer": transformer}))
 
 
 def _check_supported(name: str, what: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from ..schedule import SigmaGrid
@@ -34,6 +35,9 @@ class Conditioning:
 
 class FlowModel(Protocol):
     """One diffusers pipeline, seen as a velocity field over packed latents."""
+
+    @property
+    def pipeline(self) -> DiffusionPipeline: ...
 
     @property
     def transformer(self) -> nn.Module:

@@ -1,0 +1,80 @@
+"""The trainer as people know it from TRL: a model, reward functions, arguments, datasets.
+
+MixGRPOTrainer(
+model="black-forest-labs/FLUX.1-dev",
+reward_funcs=[my_reward],
+args=MixGRPOConfig(output_dir="runs/mine", iterations=100, rollout={"prompts": 4, "group_size": 12}),
+train_dataset=["a fox in the snow", "a red bicycle"],
+peft_config=LoraConfig(r=32, lora_alpha=64),
+).train()
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusers import DiffusionPipeline
+from peft import LoraConfig as PeftLoraConfig
+
+from . import distributed
+from .data import Dataset, prompts_of
+from .models import adapt, load_model
+from .recipe import resolve
+from .rewards.registry import Reward, find_reward
+from .run import Run
+from .run_folder import RunFolder
+from .trainer import Trainer
+
+
+class MixGRPOConfig:
+    """A recipe in keyword arguments: the sections and keys of a YAML recipe, and where the run goes."""
+
+    def __init__(self, output_dir: str | Path, **sections: Any) -> None:
+        self.output_dir = Path(output_dir)
+        self.sections = {"description": "from Python", **sections}
+
+
+class MixGRPOTrainer:
+    def __init__(
+        self,
+        model: str | DiffusionPipeline,
+        reward_funcs: Sequence[str | Reward],
+        args: MixGRPOConfig,
+        train_dataset: Dataset,
+        eval_dataset: Dataset | None = None,
+        peft_config: PeftLoraConfig | None = None,
+    ) -> None:
+        """A reward is a name, `file.py:function`, or any callable `(images, prompts, **metadata) -> list[float]`;
+        `args` may give weights by name, `rewards={"my_reward": 0.5}`, and 1 is the default.
+        """
+        rewards = {
+            name: find_reward(name) if isinstance(reward, str) else reward
+            for name, reward in ((r if isinstance(r, str) else r.__name__, r) for r in reward_funcs)
+        }
+        sections = dict(args.sections)
+        path = model if isinstance(model, str) else model.name_or_path or "given"
+        sections["model"] = {**sections.get("model", {}), "path": path}
+        sections["rewards"] = {**dict.fromkeys(rewards, 1.0), **sections.get("rewards", {})}
+        if peft_config is not None:
+            sections["tune"] = "lora"
+            sections["lora"] = {"rank": peft_config.r, "alpha": peft_config.lora_alpha}
+        self.recipe = resolve(sections)
+        unknown = self.recipe.rewards.keys() - rewards.keys()
+        if unknown:
+            raise ValueError(f"rewards {', '.join(sorted(unknown))}: given a weight, but not among reward_funcs")
+        settings = self.recipe.model
+        flow_model = (
+            load_model(settings, distributed.device())
+            if isinstance(model, str)
+            else adapt(model, settings.height, settings.width, settings.guidance_scale, settings.max_sequence_length)
+        )
+        train = prompts_of(train_dataset)
+        held_out = train if eval_dataset is None else prompts_of(eval_dataset)
+        self.folder = RunFolder(args.output_dir)
+        self._run = Run(Trainer(self.recipe, flow_model, rewards, train, peft_config), rewards, held_out, self.folder)
+
+    def train(self, resume: bool = False) -> None:
+        """Train from the start, or go on from the folder's last checkpoint."""
+        if not resume:
+            self.folder.create(self.recipe)
+        self._run.go()

@@ -1,0 +1,66 @@
+"""Before and after: a run's model against what it began as, on held-out prompts from the same noise."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import distributed
+from .data import evaluation_prompts
+from .evaluation import draw_pictures, per_kind, score
+from .rewards.registry import find_reward
+from .tuned import load_tuned
+
+
+def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> dict[str, Any]:
+    """Per reward and kind: base, tuned, and their difference prompt by prompt, each with its 95% interval."""
+    tuned = load_tuned(run, distributed.device())
+    settings = tuned.recipe.evaluation
+    prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
+    count = min(count or settings.prompts, len(prompts))
+    prompts = [prompts[i * len(prompts) // count] for i in range(count)]
+    rewards = {name: find_reward(name) for name in tuned.recipe.rewards}
+    options = {
+        "steps": steps or settings.steps,
+        "seed": seed,
+        "micro_batch": tuned.recipe.rollout.micro_batch,
+    }
+    after = score(draw_pictures(tuned.model, prompts, **options), prompts, rewards)
+    with tuned.base() as base:
+        before = score(draw_pictures(base, prompts, **options), prompts, rewards)
+    return {
+        "run": str(run),
+        "prompts": count,
+        **options,
+        "rewards": {
+            name: {
+                kind: {
+                    "base": asdict(estimate),
+                    "tuned": asdict(per_kind(after[name], prompts)[kind]),
+                    "gain": asdict(per_kind(after[name] - before[name], prompts)[kind]),
+                }
+                for kind, estimate in per_kind(before[name], prompts).items()
+            }
+            for name in rewards
+        },
+    }
+
+
+def print_comparison(result: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    for reward, kinds in result["rewards"].items():
+        table = Table(title=f"{reward}: {result['prompts']} held-out prompts, {result['steps']} Euler steps", box=None)
+        for column in ("kind", "prompts", "base", "tuned", "gain, 95% interval"):
+            table.add_column(column, justify="left" if column == "kind" else "right")
+        for kind, row in kinds.items():
+            gain = row["gain"]
+            table.add_row(
+                kind,
+                str(gain["count"]),
+                f"{row['base']['mean']:.3f}",
+                f"{row['tuned']['mean']:.3f}",
+                f"{gain['mean']:+.3f} ± {gain['half_width']:.3f}",
+            )
+        console.print(table)

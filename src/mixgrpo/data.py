@@ -1,0 +1,83 @@
+"""Prompts, and whatever a dataset says about them: which ones an iteration trains on."""
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .tiny.prompts import evaluation_requests, train_requests
+from .tiny.world import Request, caption
+
+
+class Prompt(NamedTuple):
+    text: str
+    metadata: Mapping[str, Any]
+    """The other columns of its dataset: what rewards are given as keyword arguments."""
+
+
+Dataset = Iterable[str | Mapping[str, Any]]
+"""Prompts, or rows with a column `prompt`: a list, a `datasets.Dataset`."""
+
+
+def prompts_of(rows: Dataset) -> list[Prompt]:
+    return [_prompt(row) for row in rows]
+
+
+def train_prompts(source: str, seed: int, count: int) -> list[Prompt]:
+    """At least the `count` prompts that a run needs, or all of a file."""
+    if source == "scenes":
+        return [_scene(request) for request in islice(train_requests(seed), count)]
+    return _from_file(source)
+
+
+def evaluation_prompts(source: str) -> list[Prompt]:
+    return [*map(_scene, evaluation_requests())] if source == "scenes" else _from_file(source)
+
+
+def development_prompts(seed: int, count: int) -> list[Prompt]:
+    """The same number of each kind, from the training stream at a seed of its own: to tune on."""
+    by_kind: dict[str, list[Prompt]] = {}
+    for request in train_requests(seed):
+        by_kind.setdefault(request.kind, []).append(_scene(request))
+        if len(by_kind) == 7 and all(len(found) >= count // 7 for found in by_kind.values()):
+            break
+    return [prompt for found in by_kind.values() for prompt in found[: count // 7]]
+
+
+def batch(prompts: Sequence[Prompt], iteration: int, size: int, seed: int) -> list[Prompt]:
+    """What iteration k trains on: pass after pass over the prompts, each in an order of its own. A pure
+    function of k, so that resuming needs no state.
+    """
+    positions = [divmod(position, len(prompts)) for position in range(iteration * size, (iteration + 1) * size)]
+    orders = {epoch: _order(len(prompts), epoch, seed) for epoch, _ in positions}
+    return [prompts[orders[epoch][index]] for epoch, index in positions]
+
+
+def _order(count: int, epoch: int, seed: int) -> list[int]:
+    order = list(range(count))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    return order
+
+
+def _scene(request: Request) -> Prompt:
+    return Prompt(caption(request), {"kind": request.kind})
+
+
+def _prompt(row: str | Mapping[str, Any]) -> Prompt:
+    if isinstance(row, str):
+        return Prompt(row, {})
+    if "prompt" not in row:
+        raise ValueError(f"a row of a prompt dataset has a column `prompt`; this has only {', '.join(row)}")
+    return Prompt(row["prompt"], {key: value for key, value in row.items() if key != "prompt"})
+
+
+def _from_file(source: str) -> list[Prompt]:
+    path = Path(source)
+    if path.suffix not in (".txt", ".jsonl") or not path.is_file():
+        raise ValueError(f"prompts {source!r}: must be scenes, or a .txt or .jsonl file that exists")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"prompts {source!r}: the file has no prompts")
+    return prompts_of(lines if path.suffix == ".txt" else map(json.loads, lines))

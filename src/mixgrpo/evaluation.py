@@ -1,0 +1,66 @@
+"""How good a model is on prompts it was not trained on: deterministic pictures, scored, per kind of prompt."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .data import Prompt
+from .models import FlowModel
+from .noise import KeyedNoise
+from .plan import ode_plan
+from .rewards.registry import Reward
+from .rollout import rollout
+from .scoring import Scorer
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95% interval, normal approximation."""
+
+    mean: float
+    half_width: float
+    count: int
+
+
+@torch.no_grad()
+def draw_pictures(
+    model: FlowModel, prompts: Sequence[Prompt], *, steps: int, seed: int, micro_batch: int
+) -> list[Tensor]:
+    """One image [3, height, width] a prompt, by Euler steps on the model's own grid; the noise is decided by
+    the seed and the prompt's position.
+    """
+    images: list[Tensor] = []
+    rollout(
+        model,
+        ode_plan(model.grid(steps)),
+        model.encode([prompt.text for prompt in prompts]),
+        KeyedNoise(seed, 0, model.latent_shape),
+        group_size=1,
+        micro_batch=micro_batch,
+        shared_noise=False,
+        finished=lambda rows, latents: images.extend(model.decode(latents)),
+    )
+    return images
+
+
+def score(images: Sequence[Tensor], prompts: Sequence[Prompt], rewards: Mapping[str, Reward]) -> dict[str, Tensor]:
+    scorer = Scorer(rewards)
+    scorer.submit(torch.stack([*images]), prompts)
+    return scorer.collect()
+
+
+def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:
+    """By the metadata `kind`, where prompts have one; and overall."""
+    kinds = [prompt.metadata.get("kind") for prompt in prompts]
+    groups = {kind: [i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds) if kind}
+    return {name: estimate(scores[rows]) for name, rows in {**groups, "overall": [*range(len(prompts))]}.items()}
+
+
+def estimate(values: Tensor) -> Estimate:
+    """Of values that may hold NaN, which are left out."""
+    known = values[values.isfinite()]
+    deviation = known.std().item() if len(known) > 1 else 0.0
+    return Estimate(known.mean().item(), 1.96 * deviation / math.sqrt(max(1, len(known))), len(known))

@@ -1,0 +1,70 @@
+"""What a person sees while a run goes on: one line per iteration, and a summary at the end."""
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from . import distributed
+from .config import Recipe
+from .diagnosis import diagnose
+
+_TREND = 10  # iterations
+
+
+class Progress:
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._console = Console(highlight=False, quiet=distributed.rank() != 0)
+        self._recent: deque[dict[str, Any]] = deque(maxlen=2 * _TREND)
+        self._begin = time.monotonic()
+        self._shown = 0
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def show(self, metrics: dict[str, Any]) -> None:
+        self._recent.append(metrics)
+        self._shown += 1
+        left = (time.monotonic() - self._begin) / self._shown * (self._recipe.iterations - metrics["iteration"] - 1)
+        rewards = "  ".join(f"{name} {value:.3f}{self._trend(name)}" for name, value in metrics["rewards"].items())
+        seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
+        window = metrics["window"]
+        self.say(
+            f"{metrics['iteration'] + 1:>4}/{self._recipe.iterations}  {rewards}  window {window[0]}-{window[-1]}  "
+            f"clipped {metrics['clipped']:.0%}  kl {metrics.get('kl', 0.0):.1e}  gap {metrics['first_gap']:.0e}  "
+            f"{seconds} s  left {_minutes(left)}"
+        )
+        if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose([*self._recent], self._recipe)):
+            self.say(f"      {words}")
+
+    def held_out(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
+        means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
+        self.say(f"held-out prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
+
+    def finish(self, folder: Path, before: dict[str, Any], after: dict[str, dict[str, float]]) -> None:
+        self.say(f"\nDone in {_minutes(time.monotonic() - self._begin)}. The run is in {folder}")
+        for name, kinds in after.items():
+            start = before["rewards"][name]["overall"]
+            end = kinds["overall"]
+            self.say(f"  {name} on held-out prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
+        self.say(
+            f"Look at {folder}/samples. Next:\n"
+            f'  mixgrpo sample {folder} "a red star left of a blue circle"\n'
+            f"  mixgrpo eval {folder}"
+        )
+
+    def _trend(self, name: str) -> str:
+        """The last iterations against those before them."""
+        if len(self._recent) < 2 * _TREND:
+            return ""
+        values = [metrics["rewards"][name] for metrics in self._recent]
+        return f" ({(sum(values[_TREND:]) - sum(values[:_TREND])) / _TREND:+.3f})"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

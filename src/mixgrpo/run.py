@@ -1,0 +1,166 @@
+"""A run from start to end: a folder, evaluations, checkpoints, progress, and a clean stop when asked for one."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+from PIL import Image
+
+from . import checkpoint, distributed
+from .config import Recipe
+from .data import Prompt, evaluation_prompts, train_prompts
+from .evaluation import draw_pictures, per_kind, score
+from .models import load_model
+from .progress import Progress
+from .recipe import load_recipe
+from .rewards.registry import Reward, find_reward
+from .run_folder import RunFolder
+from .scoring import to_pil
+from .trainer import Metrics, Trainer
+
+_SAMPLES = 16
+
+
+def start(recipe: Recipe, folder: Path) -> None:
+    """Begin a new run."""
+    RunFolder(folder).create(recipe)
+    _go_on(recipe, folder)
+
+
+def resume(folder: Path) -> None:
+    """Continue a run from its last checkpoint, exactly as if it had never stopped."""
+    if not RunFolder(folder).recipe.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: it has no recipe.yaml")
+    _go_on(load_recipe(str(RunFolder(folder).recipe)), folder)
+
+
+def _go_on(recipe: Recipe, folder: Path) -> None:
+    rewards = {name: find_reward(name) for name in recipe.rewards}
+    prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
+    held_out = evaluation_prompts(recipe.prompts.evaluation)
+    model = load_model(recipe.model, distributed.device())
+    Run(Trainer(recipe, model, rewards, prompts), rewards, held_out, RunFolder(folder)).go()
+
+
+class Run:
+    def __init__(
+        self, trainer: Trainer, rewards: Mapping[str, Reward], held_out: Sequence[Prompt], folder: RunFolder
+    ) -> None:
+        self.trainer, self.rewards, self.folder = trainer, rewards, folder
+        self.held_out = _spread(held_out, trainer.recipe.evaluation.prompts)
+        self.progress = Progress(trainer.recipe)
+
+    def go(self) -> None:
+        trainer, recipe = self.trainer, self.trainer.recipe
+        newest = checkpoint.latest(self.folder.checkpoints)
+        if newest is not None:
+            trainer.restore(checkpoint.load(newest))
+        if distributed.rank() == 0:
+            self.folder.forget_after(trainer.iteration)
+        with _stop_requests() as stop:
+            if trainer.iteration == 0:
+                self._look(trainer.iteration)
+                self._save()
+            while trainer.iteration < recipe.iterations and not any(distributed.gather(stop.is_set())):
+                metrics = trainer.iterate()
+                done = trainer.iteration
+                if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
+                    metrics["held_out"] = self._look(done)
+                self._record(metrics)
+                if done % recipe.save.every == 0 or done == recipe.iterations or stop.is_set():
+                    self._save()
+        if trainer.iteration < recipe.iterations:
+            self.progress.say(f"stopped after iteration {trainer.iteration}: mixgrpo resume {self.folder.path}")
+            return
+        before = json.loads((self.folder.path / "evaluation-000000.json").read_text(encoding="utf-8"))
+        after = self._look(trainer.iteration)
+        if distributed.rank() == 0:
+            export(trainer, self.folder)
+            self.progress.finish(self.folder.path, before, after)
+
+    def _record(self, metrics: Metrics) -> None:
+        if distributed.rank() == 0:
+            self.folder.append(metrics)
+            self.progress.show(metrics)
+
+    def _save(self) -> None:
+        if distributed.rank() == 0:
+            checkpoint.save(self.folder.checkpoints, self.trainer.snapshot(), self.trainer.recipe.save.keep)
+
+    def _look(self, iteration: int) -> dict[str, Any]:
+        """Held-out rewards per kind, and pictures of the same prompts from the same noise as ever."""
+        if distributed.rank() != 0:
+            return {}
+        recipe, begin = self.trainer.recipe, time.perf_counter()
+        with self.trainer.averaged(), self.trainer.precision():
+            images = draw_pictures(
+                self.trainer.model,
+                self.held_out,
+                steps=recipe.evaluation.steps,
+                seed=recipe.seed,
+                micro_batch=recipe.rollout.micro_batch,
+            )
+        scores = score(images, self.held_out, self.rewards)
+        result = {
+            name: {kind: estimate.mean for kind, estimate in per_kind(values, self.held_out).items()}
+            for name, values in scores.items()
+        }
+        self.folder.samples.mkdir(exist_ok=True)
+        _grid(images[:: max(1, len(images) // _SAMPLES)][:_SAMPLES]).save(self.folder.samples / f"{iteration:06}.png")
+        text = json.dumps({"iteration": iteration, "rewards": result}, indent=2)
+        (self.folder.path / f"evaluation-{iteration:06}.json").write_text(text + "\n", encoding="utf-8")
+        self.progress.held_out(iteration, result, time.perf_counter() - begin)
+        return result
+
+
+def export(trainer: Trainer, folder: RunFolder) -> None:
+    """The result, as diffusers reads it."""
+    with trainer.averaged():
+        transformer = trainer.model.transformer
+        if trainer.recipe.tune == "full":
+            transformer.save_pretrained(folder.transformer)
+        else:
+            layers = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}
+            type(trainer.model.pipeline).save_lora_weights(folder.lora, transformer_lora_layers=layers)
+
+
+def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """`count` of them, evenly over the list, which is sorted by kind."""
+    count = min(count, len(prompts))
+    return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def _grid(images: Sequence[torch.Tensor]) -> Image.Image:
+    pictures = to_pil(torch.stack([*images]))
+    columns = max(1, round(len(pictures) ** 0.5))
+    width, height = pictures[0].size
+    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), "white")
+    for i, picture in enumerate(pictures):
+        grid.paste(picture, (i % columns * width, i // columns * height))
+    return grid
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM ask for a stop after the iteration that is running; a second one stops at once."""
+    asked = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,32 @@
+"""Prompts to PNG files, with a run's tuned model."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from . import distributed
+from .data import prompts_of
+from .evaluation import draw_pictures
+from .scoring import to_pil
+from .tuned import hybrid, load_tuned
+
+
+def sample_to_files(
+    run: Path, prompts: Sequence[str], out: Path, *, steps: int, seed: int, share: float
+) -> Iterator[Path]:
+    """The paths as they are written; settings.json beside them says how they were made."""
+    tuned = load_tuned(run, distributed.device())
+    model = hybrid(tuned, share, steps)
+    images = draw_pictures(
+        model, prompts_of(prompts), steps=steps, seed=seed, micro_batch=tuned.recipe.rollout.micro_batch
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {"run": str(run), "prompts": [*prompts], "steps": steps, "seed": seed, "hybrid": share}
+    (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for i, (prompt, image) in enumerate(zip(prompts, to_pil(torch.stack(images)), strict=True)):
+        path = out / f"{i:03}-{re.sub(r'[^a-zA-Z0-9]+', '-', prompt).strip('-')[:60]}.png"
+        image.save(path)
+        yield path

@@ -1,0 +1,66 @@
+"""A run's result: the tuned model beside the one it began as, and pictures drawn by both in turn."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .config import Recipe
+from .models import Conditioning, FlowModel, load_model, with_transformer
+from .recipe import load_recipe
+from .run_folder import RunFolder
+from .tuning import without_adapters
+
+Base = Callable[[], AbstractContextManager[FlowModel]]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    recipe: Recipe
+    model: FlowModel
+    base: Base
+    """Enters the model as it was before training."""
+
+
+def load_tuned(folder: Path, device: torch.device) -> Tuned:
+    run = RunFolder(folder)
+    if not run.recipe.is_file():
+        raise FileNotFoundError(f"{folder} holds no run: it has no recipe.yaml")
+    recipe = load_recipe(str(run.recipe))
+    model = load_model(recipe.model, device)
+    if not (run.lora if recipe.tune == "lora" else run.transformer).is_dir():
+        raise FileNotFoundError(f"{folder} has no result yet: finish it with `mixgrpo resume {folder}`")
+    if recipe.tune == "lora":
+        model.pipeline.load_lora_weights(run.lora)
+        return Tuned(recipe, model, lambda: without_adapters(model))
+    base = model.transformer
+    transformer = type(base).from_pretrained(run.transformer, torch_dtype=base.dtype).to(device)
+    return Tuned(recipe, with_transformer(model, transformer.eval().requires_grad_(False)), lambda: nullcontext(model))
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """The tuned model for the first steps, the original for the rest: a remedy against reward hacking."""
+
+    tuned: FlowModel
+    base: Base
+    switch: float
+    """The first sigma that the original takes."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.tuned, name)
+
+    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        if sigma[0] > self.switch:
+            return self.tuned.velocity(x, sigma, conditioning)
+        with self.base() as original:
+            return original.velocity(x, sigma, conditioning)
+
+
+def hybrid(tuned: Tuned, share: float, steps: int) -> FlowModel:
+    """`share` of the steps by the tuned model."""
+    sigmas = tuned.model.grid(steps).sigmas
+    return Hybrid(tuned.model, tuned.base, sigmas[round(share * steps)])

@@ -1,0 +1,56 @@
+"""What is trained: all of the transformer, or adapters on its attention. And the frozen model beside it."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from torch import nn
+
+from .config import Recipe
+from .models import FlowModel, with_transformer
+
+
+def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None) -> dict[str, nn.Parameter]:
+    """The trained parameters by name. They are float32, whatever the model computes in. `adapter` stands in for
+    the recipe's own.
+    """
+    transformer = model.transformer
+    if recipe.tune == "full":
+        transformer.float().requires_grad_(True)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            transformer.add_adapter(
+                adapter
+                or PeftLoraConfig(
+                    r=recipe.lora.rank,
+                    lora_alpha=recipe.lora.alpha,
+                    target_modules=[*model.lora_targets],
+                    init_lora_weights="gaussian",
+                )
+            )
+        for parameter in transformer.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    if recipe.update.checkpointing:
+        transformer.enable_gradient_checkpointing()
+    return {name: parameter for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+
+
+def reference_of(model: FlowModel, recipe: Recipe) -> Callable[[], AbstractContextManager[FlowModel]]:
+    """Enters the model as it was before training: adapters off; a copy, where all weights train."""
+    if recipe.tune == "lora":
+        return partial(without_adapters, model)
+    return partial(nullcontext, with_transformer(model, copy.deepcopy(model.transformer)))
+
+
+@contextmanager
+def without_adapters(model: FlowModel) -> Iterator[FlowModel]:
+    model.transformer.disable_adapters()
+    try:
+        yield model
+    finally:
+        model.transformer.enable_adapters()

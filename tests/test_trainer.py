@@ -1,0 +1,142 @@
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixgrpo import checkpoint
+from mixgrpo.scoring import RewardError
+from mixgrpo.trainer import Trainer, TrainingStopped
+from runs import brightness, small_trainer
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def timeless(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name != "seconds"}
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_training_raises_the_reward(tune: str) -> None:
+    trainer = small_trainer(
+        tune=tune, iterations=12, update={"learning_rate": 2e-3, "clip_range": 1e-2}, lora={"rank": 8, "alpha": 16}
+    )
+    rewards = [trainer.iterate()["rewards"]["brightness"] for _ in range(12)]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.005
+
+
+def test_the_first_ratio_is_one() -> None:
+    assert small_trainer().iterate()["first_gap"] < 1e-6
+
+
+def test_lora_trains_adapters_only_and_without_them_the_model_is_the_old_one() -> None:
+    trainer = small_trainer(tune="lora", lora={"rank": 4, "alpha": 8}, update={"learning_rate": 1e-2, "kl": 0.1})
+    assert all("lora" in name for name in trainer.parameters)
+    noise = torch.randn(2, *trainer.model.latent_shape, generator=torch.Generator().manual_seed(0))
+    told, sigma = trainer.model.encode(["a", "b"]), torch.full((2,), 0.5)
+    with torch.no_grad():
+        before = trainer.model.velocity(noise, sigma, told)
+        kl = [trainer.iterate()["kl"] for _ in range(2)]
+        after = trainer.model.velocity(noise, sigma, told)
+        with trainer.reference() as frozen:
+            assert torch.equal(frozen.velocity(noise, sigma, told), before)
+    assert not torch.equal(after, before)
+    assert kl[0] < 1e-9 < kl[1]
+
+
+def test_the_average_lags_behind_and_is_put_in_place_only_for_a_while() -> None:
+    trainer = small_trainer(update={"learning_rate": 1e-3, "ema": 0.5})
+    start = weights(trainer)
+    trainer.iterate()
+    trained = weights(trainer)
+    with trainer.averaged():
+        for name, value in weights(trainer).items():
+            torch.testing.assert_close(value, (start[name] + trained[name]) / 2)
+    assert same(weights(trainer), trained)
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_resuming_is_exact(tmp_path: Path, updates: int) -> None:
+    update = {"learning_rate": 1e-3, "clip_range": 1e-2, "updates": updates, "ema": 0.9, "warm_up": 3}
+    straight = small_trainer(update=update)
+    metrics = [straight.iterate() for _ in range(6)]
+    first = small_trainer(update=update)
+    for _ in range(3):
+        first.iterate()
+    checkpoint.save(tmp_path, first.snapshot(), keep=1)
+    second = small_trainer(update=update)
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None
+    second.restore(checkpoint.load(newest))
+    resumed = [second.iterate() for _ in range(3)]
+    assert [timeless(line) for line in resumed] == [timeless(line) for line in metrics[3:]]
+    assert same(weights(second), weights(straight))
+    assert same(second.average, straight.average)
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    for processes in (1, 2):
+        subprocess.run(
+            [*torchrun, f"--nproc-per-node={processes}", "tests/runs.py", str(tmp_path)],
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+        )
+    alone, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
+    assert same(first, second)
+    for name, value in alone.items():
+        torch.testing.assert_close(first[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_groups_of_equal_rewards_teach_nothing() -> None:
+    trainer = small_trainer(reward=lambda images, prompts, **metadata: [1.0] * len(images))
+    before = weights(trainer)
+    metrics = trainer.iterate()
+    assert metrics["skipped_groups"] == 3
+    assert metrics["grad_norm"] == 0
+    assert same(weights(trainer), before)
+
+
+def test_a_score_that_is_no_number_leaves_its_group_out() -> None:
+    def broken(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        values = brightness(images, prompts)
+        return [math.nan if prompt == prompts[0] else value for prompt, value in zip(prompts, values, strict=True)]
+
+    trainer = small_trainer(reward=broken, rollout={"prompts": 3, "group_size": 4, "micro_batch": 100})
+    metrics = trainer.iterate()
+    assert (metrics["failed_scores"], metrics["skipped_groups"]) == (4, 1)
+    assert all(parameter.isfinite().all() for parameter in trainer.parameters.values())
+
+
+def test_a_failing_reward_is_named_with_its_prompt() -> None:
+    def failing(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        raise KeyError("score")
+
+    with pytest.raises(RewardError, match=r"reward brightness failed on \d images, the first for '.*': KeyError"):
+        small_trainer(reward=failing).iterate()
+    with pytest.raises(RewardError, match=r"reward brightness gave 1 scores for 5 images"):
+        small_trainer(reward=lambda images, prompts, **metadata: [0.0]).iterate()
+
+
+def test_a_gradient_that_explodes_stops_before_it_touches_the_weights() -> None:
+    trainer = small_trainer()
+    parameter = next(iter(trainer.parameters.values()))
+    parameter.register_hook(lambda gradient: gradient * math.inf)
+    before = weights(trainer)
+    with pytest.raises(TrainingStopped, match="gradient's norm is"):
+        trainer.iterate()
+    assert same(weights(trainer), before)
