@@ -10,6 +10,7 @@ from rich.console import Console
 from . import distributed
 from .config import Recipe
 from .diagnosis import diagnose
+from .preflight import Finding
 
 _TREND = 10  # iterations
 
@@ -24,6 +25,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
+
+    def found(self, finding: Finding) -> None:
+        self.say(f"preflight  {'ok' if finding.fits else 'NO'}  {finding.what}: {finding.detail}")
 
     def show(self, metrics: dict[str, Any]) -> None:
         self._recent.append(metrics)

@@ -19,12 +19,13 @@ from .config import Recipe
 from .data import Prompt, evaluation_prompts, train_prompts
 from .evaluation import draw_pictures, per_kind, score
 from .models import load_model
+from .preflight import preflight
 from .progress import Progress
 from .recipe import load_recipe
 from .rewards.registry import Reward, find_reward
 from .run_folder import RunFolder
 from .scoring import to_pil
-from .trainer import Metrics, Trainer
+from .trainer import Metrics, Trainer, TrainingStopped
 
 _SAMPLES = 16
 
@@ -67,6 +68,10 @@ class Run:
             self.folder.forget_after(trainer.iteration)
         with _stop_requests() as stop:
             if trainer.iteration == 0:
+                for finding in preflight(trainer):
+                    self.progress.found(finding)
+                    if not finding.fits:
+                        raise TrainingStopped(f"preflight: {finding.what}: no. {finding.detail}")
                 self._look(trainer.iteration)
                 self._save()
             while trainer.iteration < recipe.iterations and not any(distributed.gather(stop.is_set())):

@@ -214,6 +214,11 @@ class Trainer:
     def snapshot(self) -> checkpoint.Snapshot:
         return checkpoint.snapshot(self.iteration, self.parameters, self.average, self.optimizer)
 
+    def forget(self, before: Mapping[str, Tensor]) -> None:
+        """Back to a fresh trainer with the tensors of an earlier snapshot."""
+        self.optimizer.state.clear()
+        self.restore(checkpoint.Snapshot(0, dict(before)))
+
     def restore(self, state: checkpoint.Snapshot) -> None:
         checkpoint.restore(state, self.parameters, self.average, self.optimizer)
         self.iteration = state.iteration

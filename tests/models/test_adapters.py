@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,11 +29,9 @@ def test_an_euler_plan_is_the_stock_pipeline(model: FlowModel, guidance: float) 
     noise = KeyedNoise(0, 0, model.latent_shape)
     ours = rollout(model, ode_plan(model.grid(STEPS)), model.encode(PROMPTS), noise, group_size=1, micro_batch=2)
 
-    options: dict[str, Any] = {"guidance_scale": guidance}
+    options = model.stock_options
     if isinstance(model, QwenImage):
-        options = {"true_cfg_scale": guidance, "negative_prompt": [" "] * len(PROMPTS)}
-    if model.max_sequence_length is not None:
-        options["max_sequence_length"] = model.max_sequence_length
+        options["negative_prompt"] = [" "] * len(PROMPTS)
     model.pipeline.set_progress_bar_config(disable=True)
     for output_type, result in (("latent", ours.latents), ("pt", model.decode(ours.latents))):
         stock = model.pipeline(

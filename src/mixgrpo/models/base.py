@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import DiffusionPipeline
@@ -42,6 +42,10 @@ class FlowModel(Protocol):
     @property
     def transformer(self) -> nn.Module:
         """The network that is trained."""
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        """What the stock pipeline is called with to do the same, beside prompt, size and steps."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

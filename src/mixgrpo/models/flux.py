@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
@@ -45,6 +46,11 @@ class Flux:
 
     def grid(self, num_steps: int) -> SigmaGrid:
         return scheduler_grid(self.pipeline.scheduler, num_steps, self.latent_shape[0], even_sigmas(num_steps))
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        options = {"guidance_scale": self.guidance_scale, "max_sequence_length": self.max_sequence_length}
+        return {name: value for name, value in options.items() if value is not None}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:

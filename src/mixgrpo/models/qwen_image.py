@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
@@ -45,6 +46,15 @@ class QwenImage:
     @property
     def _guidance(self) -> float:
         return 4.0 if self.guidance_scale is None else self.guidance_scale
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        options = {
+            "true_cfg_scale": self._guidance,
+            "negative_prompt": " ",
+            "max_sequence_length": self.max_sequence_length,
+        }
+        return {name: value for name, value in options.items() if value is not None}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:

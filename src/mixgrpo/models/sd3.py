@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
@@ -43,6 +44,11 @@ class StableDiffusion3:
     @property
     def _guidance(self) -> float:
         return 7.0 if self.guidance_scale is None else self.guidance_scale
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        options = {"guidance_scale": self._guidance, "max_sequence_length": self.max_sequence_length}
+        return {name: value for name, value in options.items() if value is not None}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:

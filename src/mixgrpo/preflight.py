@@ -1,0 +1,115 @@
+"""Before the first iteration: do this model, this recipe and this machine fit together? A few seconds, line by line.
+
+    the sampler draws what the stock pipeline draws
+    rollout and update agree: the first ratio is 1
+    the rewards tell the images of a group apart
+    one update changes the weights, and the image
+    memory: the peak of all this, on a GPU
+
+The weights are put back afterwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from . import distributed
+from .evaluation import draw_pictures
+from .noise import KeyedNoise
+from .plan import ode_plan
+from .rollout import rollout
+from .trainer import Metrics, Trainer
+
+_STEPS = 4
+_TRIES = 4
+_SAME = 1e-3  # relative; bfloat16 alone may reach a few 1e-3
+_SAME_BF16 = 5e-2
+
+
+@dataclass(frozen=True)
+class Finding:
+    what: str
+    detail: str
+    fits: bool = True
+
+
+def preflight(trainer: Trainer) -> Iterator[Finding]:
+    """Findings as they are made. The first that does not fit ends the flight."""
+    before = trainer.snapshot().tensors
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    on_gpu = next(trainer.model.transformer.parameters()).is_cuda
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    yield _like_the_stock_pipeline(trainer)
+    prompts = trainer.prompts[:1]
+    image = draw_pictures(trainer.model, prompts, steps=_STEPS, seed=0, micro_batch=1)[0]
+    metrics = _small_iteration(trainer)
+    clip, gap = trainer.recipe.update.clip_range, metrics["first_gap"]
+    yield Finding(
+        "rollout and update agree",
+        f"largest |ratio - 1| {gap:.1e}, clip_range {clip:.1e}"
+        + ("" if gap < clip else ": every ratio is clipped by rounding; raise update.clip_range or use float32"),
+        gap < clip,
+    )
+    spread = {name: metrics["spread"][name] for name, weight in trainer.recipe.rewards.items() if weight}
+    yield Finding(
+        "rewards differ within groups",
+        ", ".join(f"{name} by {value:.3g}" for name, value in spread.items()),
+        any(value > 0 for value in spread.values()),
+    )
+    moved = max(
+        (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
+        for name, parameter in trainer.parameters.items()
+    )
+    after = draw_pictures(trainer.model, prompts, steps=_STEPS, seed=0, micro_batch=1)[0]
+    change = (after - image).abs().max().item()
+    yield Finding(
+        "an update changes the model",
+        f"weights by up to {moved:.1e}, a picture by up to {change:.1e}",
+        moved > 0 and change > 0,
+    )
+    if on_gpu:
+        total = torch.cuda.get_device_properties(0).total_memory
+        peak = torch.cuda.max_memory_allocated()
+        yield Finding("memory", f"peak {peak / 2**30:.1f} GiB of {total / 2**30:.1f}", peak < total)
+    trainer.forget(before)
+
+
+def _small_iteration(trainer: Trainer) -> Metrics:
+    """One group a process, no more images than fill a micro-batch; another prompt where all rewards are equal."""
+    recipe, settings = trainer.recipe, trainer.recipe.rollout
+    size = min(settings.group_size, max(4, settings.micro_batch))
+    few = settings.model_copy(update={"prompts": distributed.world_size(), "group_size": size})
+    trainer.recipe = recipe.model_copy(update={"rollout": few})
+    try:
+        for _ in range(_TRIES):
+            metrics = trainer.iterate()
+            if not metrics["skipped_groups"]:
+                break
+    finally:
+        trainer.recipe = recipe
+    return metrics
+
+
+def _like_the_stock_pipeline(trainer: Trainer) -> Finding:
+    model, settings = trainer.model, trainer.recipe.model
+    noise, prompt = KeyedNoise(0, 0, model.latent_shape), trainer.prompts[0].text
+    model.pipeline.set_progress_bar_config(disable=True)
+    with trainer.precision():
+        ours = rollout(
+            model, ode_plan(model.grid(_STEPS)), model.encode([prompt]), noise, group_size=1, micro_batch=1
+        ).latents
+        stock = model.pipeline(
+            prompt,
+            height=settings.height,
+            width=settings.width,
+            num_inference_steps=_STEPS,
+            latents=noise.initial(0, None)[None].to(ours.device, model.transformer.dtype),
+            output_type="latent",
+            return_dict=False,
+            **model.stock_options,
+        )[0]
+    difference = ((ours - stock.float()).norm() / ours.norm()).item()
+    allowed = _SAME if settings.dtype == "float32" else _SAME_BF16
+    return Finding("the sampler is the stock pipeline's", f"relative difference {difference:.1e}", difference < allowed)
