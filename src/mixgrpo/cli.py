@@ -158,3 +158,7 @@ def _plain_errors() -> Iterator[None]:
     except (RecipeError, RewardError, TrainingStopped, ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    app()

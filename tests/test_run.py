@@ -1,0 +1,134 @@
+"""Whole runs as a user starts them: real processes, the model that ships, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+from safetensors.torch import load_file
+
+import pipelines
+from mixgrpo.models import adapt
+from mixgrpo.run import export
+from mixgrpo.run_folder import RunFolder
+from mixgrpo.tuned import hybrid, load_tuned
+from runs import small_trainer
+
+SMALL = [
+    "rollout.prompts=2",
+    "rollout.group_size=4",
+    "rollout.micro_batch=8",
+    "evaluation.prompts=14",
+    "evaluation.steps=4",
+    "save.every=1",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mixgrpo.cli", *arguments]
+
+
+def mixgrpo(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in RunFolder(folder).lines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    shown = mixgrpo("train", "iterations=4", *SMALL, "--run", str(folder))
+    assert "preflight  ok" in shown
+    assert "   4/4" in shown
+    assert f"mixgrpo eval {folder}" in shown
+    return folder
+
+
+def test_a_run_leaves_everything_worth_keeping(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"recipe.yaml", "environment.json", "metrics.jsonl", "samples", "checkpoints", "transformer"} <= names
+    assert [line["iteration"] for line in metrics(finished)] == [0, 1, 2, 3]
+    assert {path.name for path in (finished / "samples").iterdir()} == {"000000.png", "000004.png"}
+    assert (finished / "checkpoints" / "latest").resolve().name == "000004"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
+    assert f"mixgrpo resume {finished}" in mixgrpo("train", "--run", str(finished), code=1)
+
+
+def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> None:
+    result = json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json"))
+    overall = result["rewards"]["scenes"]["overall"]
+    assert overall["gain"]["count"] == 7
+    assert overall["gain"]["mean"] == pytest.approx(overall["tuned"]["mean"] - overall["base"]["mean"], abs=1e-6)
+    assert "scenes" in mixgrpo("eval", str(finished), "--prompts", "7")
+
+
+def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> None:
+    mixgrpo("sample", str(finished), "a red star", "two circles", "--out", str(tmp_path), "--steps", "4")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["000-a-red-star.png", "001-two-circles.png"]
+
+
+def test_an_interrupted_run_resumes_exactly(finished: Path, tmp_path: Path) -> None:
+    """Asked to stop during its second iteration, it finishes that one, saves, and says how to go on."""
+    folder = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        command("train", "iterations=4", *SMALL, "--run", str(folder)),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("   1/4"):
+            process.send_signal(signal.SIGTERM)
+        if line.startswith("stopped after"):
+            assert f"mixgrpo resume {folder}" in line
+    assert process.wait() == 0
+    assert 1 <= len(metrics(folder)) < 4
+    mixgrpo("resume", str(folder))
+    assert metrics(folder) == metrics(finished)
+    first, second = (load_file(path / "checkpoints" / "latest" / "state.safetensors") for path in (finished, folder))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
+    pipelines.flux().save_pretrained(tmp_path / "model")
+    model = {"path": str(tmp_path / "model"), "dtype": "float32", "height": 32, "width": 24, "guidance_scale": 3.5}
+    trainer = small_trainer(tune="lora", lora={"rank": 4, "alpha": 8}, update={"learning_rate": 1e-2}, model=model)
+    for _ in range(2):
+        trainer.iterate()
+    folder = RunFolder(tmp_path / "run")
+    folder.create(trainer.recipe)
+    export(trainer, folder)
+    plain = FluxPipeline.from_pretrained(tmp_path / "model")
+    base = adapt(plain, 32, 24, 3.5, 48)
+    x, sigma = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.6)
+    told = base.encode(["a", "b"])
+    with torch.no_grad():
+        before = base.velocity(x, sigma, told)
+        plain.load_lora_weights(folder.lora)
+        after, trained = base.velocity(x, sigma, told), trainer.model.velocity(x, sigma, told)
+        torch.testing.assert_close(after, trained, atol=1e-5, rtol=1e-5)
+        assert (after - before).norm() > 1e-3 * before.norm()
+
+        tuned = load_tuned(folder.path, torch.device("cpu"))
+        mixed = hybrid(tuned, 0.5, 4)
+        early, late = (
+            torch.full((2,), float(s)) for s in (tuned.model.grid(4).sigmas[1], tuned.model.grid(4).sigmas[2])
+        )
+        told = tuned.model.encode(["a", "b"])
+        assert torch.equal(mixed.velocity(x, early, told), tuned.model.velocity(x, early, told))
+        with tuned.base() as original:
+            assert torch.equal(mixed.velocity(x, late, told), original.velocity(x, late, told))
