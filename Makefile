@@ -8,8 +8,7 @@ export HF_HUB_OFFLINE := 1
 .PHONY: train test lint types pretrain bench clean
 
 train: $(VENV)/installed
-	@echo "The trainer is not here yet. What is: the sampling machine. Try"
-	@echo "    $(BIN)/mixgrpo plan flux-dev-hpdv2"
+	$(BIN)/mixgrpo train scenes
 
 test: $(VENV)/installed lint types
 	$(BIN)/pytest
@@ -21,10 +20,10 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-# A tiny FLUX from nothing, then its accuracy, samples and loss curve. Takes about an hour on 2 cores.
+# The tiny model from nothing, then its accuracy, samples and loss curve. Takes a good hour on 2 cores.
 pretrain: $(VENV)/installed
-	$(BIN)/python -m mixgrpo.tiny.pretrain runs/tiny
-	$(BIN)/python -m mixgrpo.tiny.report runs/tiny
+	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
+	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
 
 bench: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py

@@ -125,9 +125,7 @@ def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
 
         tuned = load_tuned(folder.path, torch.device("cpu"))
         mixed = hybrid(tuned, 0.5, 4)
-        early, late = (
-            torch.full((2,), float(s)) for s in (tuned.model.grid(4).sigmas[1], tuned.model.grid(4).sigmas[2])
-        )
+        early, late = (torch.full((2,), sigma) for sigma in tuned.model.grid(4).sigmas[1:3])
         told = tuned.model.encode(["a", "b"])
         assert torch.equal(mixed.velocity(x, early, told), tuned.model.velocity(x, early, told))
         with tuned.base() as original:

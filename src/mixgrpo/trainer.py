@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import checkpoint, distributed
 from .advantages import advantages
@@ -193,7 +194,9 @@ class Trainer:
         """The same in rollout and update, or their ratio would not start at 1."""
         dtype = getattr(torch, self.recipe.model.dtype)
         device = next(self.model.transformer.parameters()).device.type
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        # On a CPU the fused attention's backward pass is slower than the plain one's.
+        attention = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
+        with attention, torch.autocast(device, dtype, enabled=dtype != torch.float32):
             yield
 
     @contextmanager
