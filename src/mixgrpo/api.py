@@ -69,9 +69,11 @@ class MixGRPOTrainer:
             else adapt(model, settings.height, settings.width, settings.guidance_scale, settings.max_sequence_length)
         )
         train = prompts_of(train_dataset)
-        held_out = train if eval_dataset is None else prompts_of(eval_dataset)
+        evaluated_on = train if eval_dataset is None else prompts_of(eval_dataset)
         self.folder = RunFolder(args.output_dir)
-        self._run = Run(Trainer(self.recipe, flow_model, rewards, train, peft_config), rewards, held_out, self.folder)
+        self._run = Run(
+            Trainer(self.recipe, flow_model, rewards, train, peft_config), rewards, evaluated_on, self.folder
+        )
 
     def train(self, resume: bool = False) -> None:
         """Train from the start, or go on from the folder's last checkpoint."""

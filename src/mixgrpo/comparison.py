@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import distributed
-from .data import evaluation_prompts
+from .data import evaluation_prompts, spread
 from .evaluation import draw_pictures, per_kind, score
 from .rewards.registry import find_reward
 from .tuned import load_tuned
@@ -19,8 +19,7 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
     tuned = load_tuned(run, distributed.device())
     settings = tuned.recipe.evaluation
     prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
-    count = min(count or settings.prompts, len(prompts))
-    prompts = [prompts[i * len(prompts) // count] for i in range(count)]
+    prompts = spread(prompts, count or settings.prompts)
     rewards = {name: find_reward(name) for name in tuned.recipe.rewards}
     options = {
         "steps": steps or settings.steps,
@@ -32,7 +31,7 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         before = score(draw_pictures(base, prompts, **options), prompts, rewards)
     return {
         "run": str(run),
-        "prompts": count,
+        "prompts": len(prompts),
         **options,
         "rewards": {
             name: {
@@ -51,7 +50,7 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
 def print_comparison(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for reward, kinds in result["rewards"].items():
-        table = Table(title=f"{reward}: {result['prompts']} held-out prompts, {result['steps']} Euler steps", box=None)
+        table = Table(title=f"{reward}: {result['prompts']} prompts, {result['steps']} Euler steps", box=None)
         for column in ("kind", "prompts", "base", "tuned", "gain, 95% interval"):
             table.add_column(column, justify="left" if column == "kind" else "right")
         for kind, row in kinds.items():

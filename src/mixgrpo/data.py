@@ -46,6 +46,12 @@ def development_prompts(seed: int, count: int) -> list[Prompt]:
     return [prompt for found in by_kind.values() for prompt in found[: count // 7]]
 
 
+def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """`count` of them, evenly over the list, which may be sorted by kind."""
+    count = min(count, len(prompts))
+    return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
 def batch(prompts: Sequence[Prompt], iteration: int, size: int, seed: int) -> list[Prompt]:
     """What iteration k trains on: pass after pass over the prompts, each in an order of its own. A pure
     function of k, so that resuming needs no state.

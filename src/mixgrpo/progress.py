@@ -44,16 +44,16 @@ class Progress:
         if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose([*self._recent], self._recipe)):
             self.say(f"      {words}")
 
-    def held_out(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
+    def evaluated(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
         means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
-        self.say(f"held-out prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
+        self.say(f"evaluation prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
 
     def finish(self, folder: Path, before: dict[str, Any], after: dict[str, dict[str, float]]) -> None:
         self.say(f"\nDone in {_minutes(time.monotonic() - self._begin)}. The run is in {folder}")
         for name, kinds in after.items():
             start = before["rewards"][name]["overall"]
             end = kinds["overall"]
-            self.say(f"  {name} on held-out prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
+            self.say(f"  {name} on the evaluation prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
         self.say(
             f"Look at {folder}/samples. Next:\n"
             f'  mixgrpo sample {folder} "a red star left of a blue circle"\n'

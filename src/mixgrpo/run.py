@@ -16,7 +16,7 @@ from PIL import Image
 
 from . import checkpoint, distributed
 from .config import Recipe
-from .data import Prompt, evaluation_prompts, train_prompts
+from .data import Prompt, evaluation_prompts, spread, train_prompts
 from .evaluation import draw_pictures, per_kind, score
 from .models import load_model
 from .preflight import preflight
@@ -46,17 +46,17 @@ def resume(folder: Path) -> None:
 def _go_on(recipe: Recipe, folder: Path) -> None:
     rewards = {name: find_reward(name) for name in recipe.rewards}
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
-    held_out = evaluation_prompts(recipe.prompts.evaluation)
+    evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     model = load_model(recipe.model, distributed.device())
-    Run(Trainer(recipe, model, rewards, prompts), rewards, held_out, RunFolder(folder)).go()
+    Run(Trainer(recipe, model, rewards, prompts), rewards, evaluated_on, RunFolder(folder)).go()
 
 
 class Run:
     def __init__(
-        self, trainer: Trainer, rewards: Mapping[str, Reward], held_out: Sequence[Prompt], folder: RunFolder
+        self, trainer: Trainer, rewards: Mapping[str, Reward], evaluated_on: Sequence[Prompt], folder: RunFolder
     ) -> None:
         self.trainer, self.rewards, self.folder = trainer, rewards, folder
-        self.held_out = _spread(held_out, trainer.recipe.evaluation.prompts)
+        self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
         self.progress = Progress(trainer.recipe)
 
     def go(self) -> None:
@@ -78,7 +78,7 @@ class Run:
                 metrics = trainer.iterate()
                 done = trainer.iteration
                 if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
-                    metrics["held_out"] = self._look(done)
+                    metrics["evaluation"] = self._look(done)
                 self._record(metrics)
                 if done % recipe.save.every == 0 or done == recipe.iterations or stop.is_set():
                     self._save()
@@ -101,28 +101,28 @@ class Run:
             checkpoint.save(self.folder.checkpoints, self.trainer.snapshot(), self.trainer.recipe.save.keep)
 
     def _look(self, iteration: int) -> dict[str, Any]:
-        """Held-out rewards per kind, and pictures of the same prompts from the same noise as ever."""
+        """Rewards on the evaluation prompts per kind, and pictures of the same prompts from the same noise as ever."""
         if distributed.rank() != 0:
             return {}
         recipe, begin = self.trainer.recipe, time.perf_counter()
         with self.trainer.averaged(), self.trainer.precision():
             images = draw_pictures(
                 self.trainer.model,
-                self.held_out,
+                self.evaluated_on,
                 steps=recipe.evaluation.steps,
                 seed=recipe.seed,
                 micro_batch=recipe.rollout.micro_batch,
             )
-        scores = score(images, self.held_out, self.rewards)
+        scores = score(images, self.evaluated_on, self.rewards)
         result = {
-            name: {kind: estimate.mean for kind, estimate in per_kind(values, self.held_out).items()}
+            name: {kind: estimate.mean for kind, estimate in per_kind(values, self.evaluated_on).items()}
             for name, values in scores.items()
         }
         self.folder.samples.mkdir(exist_ok=True)
         _grid(images[:: max(1, len(images) // _SAMPLES)][:_SAMPLES]).save(self.folder.samples / f"{iteration:06}.png")
         text = json.dumps({"iteration": iteration, "rewards": result}, indent=2)
         (self.folder.path / f"evaluation-{iteration:06}.json").write_text(text + "\n", encoding="utf-8")
-        self.progress.held_out(iteration, result, time.perf_counter() - begin)
+        self.progress.evaluated(iteration, result, time.perf_counter() - begin)
         return result
 
 
@@ -135,12 +135,6 @@ def export(trainer: Trainer, folder: RunFolder) -> None:
         else:
             layers = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}
             type(trainer.model.pipeline).save_lora_weights(folder.lora, transformer_lora_layers=layers)
-
-
-def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """`count` of them, evenly over the list, which is sorted by kind."""
-    count = min(count, len(prompts))
-    return [prompts[i * len(prompts) // count] for i in range(count)]
 
 
 def _grid(images: Sequence[torch.Tensor]) -> Image.Image:
