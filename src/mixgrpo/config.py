@@ -195,6 +195,8 @@ class Recipe(Section):
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     save: SaveConfig = SaveConfig()
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Where metrics go beside the run's metrics.jsonl."""
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> "Recipe":

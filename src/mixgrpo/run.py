@@ -25,6 +25,7 @@ from .recipe import load_recipe
 from .rewards.registry import Reward, find_reward
 from .run_folder import RunFolder
 from .scoring import to_pil
+from .trackers import TRACKERS, Tracker, flat
 from .trainer import Metrics, Trainer, TrainingStopped
 
 _SAMPLES = 16
@@ -58,6 +59,7 @@ class Run:
         self.trainer, self.rewards, self.folder = trainer, rewards, folder
         self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
         self.progress = Progress(trainer.recipe)
+        self.trackers: dict[str, Tracker] = {}
 
     def go(self) -> None:
         trainer, recipe = self.trainer, self.trainer.recipe
@@ -66,6 +68,7 @@ class Run:
             trainer.restore(checkpoint.load(newest))
         if distributed.rank() == 0:
             self.folder.forget_after(trainer.iteration)
+            self.trackers = {name: TRACKERS[name](recipe, self.folder.path) for name in recipe.trackers}
         with _stop_requests() as stop:
             if trainer.iteration == 0:
                 for finding in preflight(trainer):
@@ -82,6 +85,8 @@ class Run:
                 self._record(metrics)
                 if done % recipe.save.every == 0 or done == recipe.iterations or stop.is_set():
                     self._save()
+        for tracker in self.trackers.values():
+            tracker.close()
         if trainer.iteration < recipe.iterations:
             self.progress.say(f"stopped after iteration {trainer.iteration}: mixgrpo resume {self.folder.path}")
             return
@@ -92,9 +97,16 @@ class Run:
             self.progress.finish(self.folder.path, before, after)
 
     def _record(self, metrics: Metrics) -> None:
-        if distributed.rank() == 0:
-            self.folder.append(metrics)
-            self.progress.show(metrics)
+        if distributed.rank() != 0:
+            return
+        self.folder.append(metrics)
+        self.progress.show(metrics)
+        for name in [*self.trackers]:
+            try:
+                self.trackers[name].log(metrics["iteration"], flat(metrics))
+            except Exception as error:  # whatever an outside service raises: training goes on without it
+                self.progress.say(f"tracker {name} failed and is left out from here on: {error}")
+                del self.trackers[name]
 
     def _save(self) -> None:
         if distributed.rank() == 0:
