@@ -1,6 +1,7 @@
 """What the numbers of the last iterations mean, in one sentence; empty where there is nothing to say."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -10,10 +11,12 @@ _GAP_SHARE = 0.1  # of the clip range
 
 
 def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """The first that applies, from what makes training void to what makes it slow."""
     clip = recipe.update.clip_range
     gap = max(metrics["first_gap"] for metrics in recent)
     clipped = fmean(metrics["clipped"] for metrics in recent)
     skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
+    failed = sum(metrics["failed_scores"] for metrics in recent)
     if gap > _GAP_SHARE * clip:
         return (
             f"rollout and update disagree by {gap:.0e}, clip_range is {clip:.0e}: the clip acts on rounding. "
@@ -24,9 +27,31 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
             f"{skipped:.0%} of the groups have equal rewards and teach nothing: a graded reward, a larger "
             "rollout.group_size or a higher sde.noise_level would tell their images apart."
         )
-    if clipped > 0.8:
-        return f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.updates."
-    failed = sum(metrics["failed_scores"] for metrics in recent)
     if failed:
         return f"{failed} scores were no numbers; their groups were skipped."
+    if clipped > 0.8:
+        return f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.updates."
+    trained = [name for name, weight in recipe.rewards.items() if weight > 0]
+    observed = [name for name, weight in recipe.rewards.items() if weight == 0]
+    rising = [name for name in trained if _trend(recent, name) > 2]
+    falling = [name for name in observed if _trend(recent, name) < -2]
+    if rising and falling:
+        return (
+            f"{', '.join(rising)} rises while {', '.join(falling)} falls: over-optimisation. Stop here, or raise "
+            "update.kl; `mixgrpo sample --hybrid 0.8` tempers it."
+        )
+    if len(recent) >= 20 and not any(abs(_trend(recent, name)) > 1 for name in trained) and clipped < 0.01:
+        return "rewards are flat and no ratio reaches the clip: a higher update.learning_rate may help."
     return ""
+
+
+def _trend(recent: Sequence[dict[str, Any]], name: str) -> float:
+    """How far the reward moved from the first half to the second, in standard errors of that difference."""
+    values = [metrics["rewards"][name] for metrics in recent]
+    half = len(values) // 2
+    if half < 2:
+        return 0.0
+    # Scatter about the trend: half the mean square of successive differences.
+    noise = fmean((b - a) ** 2 for a, b in pairwise(values)) / 2
+    moved = fmean(values[-half:]) - fmean(values[:half])
+    return moved / max((2 * noise / half) ** 0.5, 1e-12)

@@ -1,0 +1,47 @@
+import random
+from typing import Any
+
+import pytest
+
+from mixgrpo.diagnosis import diagnose
+from runs import small_recipe
+
+RECIPE = small_recipe(rewards={"wanted": 1.0, "watched": 0.0})
+
+
+def run(wanted: float = 0.0, watched: float = 0.0, **changes: Any) -> list[dict[str, Any]]:
+    """Twenty iterations whose rewards move by so much in all, in a little noise."""
+    rng = random.Random(0)
+    return [
+        {
+            "rewards": {
+                "wanted": 0.5 + wanted * i / 20 + rng.gauss(0, 0.01),
+                "watched": 0.5 + watched * i / 20 + rng.gauss(0, 0.01),
+            },
+            "first_gap": 1e-7,
+            "clipped": 0.1,
+            "skipped_groups": 0,
+            "failed_scores": 0,
+            **changes,
+        }
+        for i in range(20)
+    ]
+
+
+def test_a_run_that_goes_well_needs_no_words() -> None:
+    assert diagnose(run(wanted=0.2, watched=0.2), RECIPE) == ""
+
+
+@pytest.mark.parametrize(
+    ("recent", "words"),
+    [
+        (run(first_gap=5e-3), "the clip acts on rounding"),
+        (run(skipped_groups=2), "67% of the groups have equal rewards"),
+        (run(clipped=0.95), "95% of the ratios are clipped"),
+        (run(failed_scores=1), "20 scores were no numbers"),
+        (run(wanted=0.2, watched=-0.2), "wanted rises while watched falls: over-optimisation"),
+        (run(clipped=0.0), "rewards are flat"),
+    ],
+)
+def test_what_goes_wrong_is_named(recent: list[dict[str, Any]], words: str) -> None:
+    assert words in diagnose(recent, RECIPE)
