@@ -23,7 +23,7 @@ def test_the_policy_loss_by_hand() -> None:
 
 def test_a_clipped_transition_has_no_gradient() -> None:
     log_prob = torch.tensor([1.2, 1.0]).log().requires_grad_()
-    policy_loss(log_prob, torch.zeros(2), torch.ones(2), 0.1).loss.sum().backward()
+    policy_loss(log_prob, torch.zeros(2), torch.ones(2), 0.1).loss.sum().backward()  # type: ignore[no-untyped-call]
     assert log_prob.grad is not None
     torch.testing.assert_close(log_prob.grad, torch.tensor([0.0, -1.0]))
 

@@ -135,7 +135,7 @@ def test_a_failing_reward_is_named_with_its_prompt() -> None:
 def test_a_gradient_that_explodes_stops_before_it_touches_the_weights() -> None:
     trainer = small_trainer()
     parameter = next(iter(trainer.parameters.values()))
-    parameter.register_hook(lambda gradient: gradient * math.inf)
+    parameter.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[no-untyped-call]
     before = weights(trainer)
     with pytest.raises(TrainingStopped, match="gradient's norm is"):
         trainer.iterate()

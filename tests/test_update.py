@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixgrpo.config import UpdateConfig
 from mixgrpo.models import FlowModel
 from mixgrpo.noise import KeyedNoise
 from mixgrpo.plan import make_plan
 from mixgrpo.rollout import Rollout, rollout
+from mixgrpo.training_config import UpdateConfig
 from mixgrpo.update import UpdateStats, accumulate, shares
 
 PROMPTS = ["a red circle", "two blue squares", "CAT"]

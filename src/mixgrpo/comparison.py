@@ -21,7 +21,7 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
     prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
     prompts = spread(prompts, count or settings.prompts)
     rewards = {name: find_reward(name) for name in tuned.recipe.rewards}
-    options = {
+    options: dict[str, Any] = {
         "steps": steps or settings.steps,
         "seed": seed,
         "micro_batch": tuned.recipe.rollout.micro_batch,

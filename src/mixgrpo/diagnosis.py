@@ -54,4 +54,4 @@ def _trend(recent: Sequence[dict[str, Any]], name: str) -> float:
     # Scatter about the trend: half the mean square of successive differences.
     noise = fmean((b - a) ** 2 for a, b in pairwise(values)) / 2
     moved = fmean(values[-half:]) - fmean(values[:half])
-    return moved / max((2 * noise / half) ** 0.5, 1e-12)
+    return float(moved / max((2 * noise / half) ** 0.5, 1e-12))

@@ -48,7 +48,7 @@ def sum_tensors(tensors: Iterable[Tensor]) -> None:
     parts = [*tensors]
     flat = torch.cat([part.flatten() for part in parts])
     dist.all_reduce(flat)
-    for part, total in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
+    for part, total in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
         part.copy_(total.view_as(part))
 
 

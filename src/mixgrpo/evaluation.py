@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .data import Prompt
-from .models import FlowModel
+from .models import FlowModel, VelocityField
 from .noise import KeyedNoise
 from .plan import ode_plan
 from .rewards.registry import Reward
@@ -27,14 +27,20 @@ class Estimate:
 
 @torch.no_grad()
 def draw_pictures(
-    model: FlowModel, prompts: Sequence[Prompt], *, steps: int, seed: int, micro_batch: int
+    model: FlowModel,
+    prompts: Sequence[Prompt],
+    *,
+    steps: int,
+    seed: int,
+    micro_batch: int,
+    field: VelocityField | None = None,
 ) -> list[Tensor]:
     """One image [3, height, width] a prompt, by Euler steps on the model's own grid; the noise is decided by
-    the seed and the prompt's position.
+    the seed and the prompt's position. `field`: another velocity to follow than the model's own.
     """
     images: list[Tensor] = []
     rollout(
-        model,
+        field or model,
         ode_plan(model.grid(steps)),
         model.encode([prompt.text for prompt in prompts]),
         KeyedNoise(seed, 0, model.latent_shape),

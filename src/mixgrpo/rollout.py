@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .models.base import Conditioning, FlowModel
+from .models.base import Conditioning, VelocityField
 from .noise import Noise
 from .plan import Plan, Step
 from .steppers.gaussian import advance, clean_image, draw, log_prob
@@ -38,7 +38,7 @@ class Transition:
 
     def of_images(self, images: Tensor) -> "Transition":
         """This step for some of the images only, on the states they left from."""
-        left_from, state_of = self.state_of[images].unique(return_inverse=True)
+        left_from, state_of = torch.unique(self.state_of[images], return_inverse=True)
         return Transition(
             self.step,
             self.states[left_from],
@@ -76,7 +76,7 @@ class _Trunks:
 
 @torch.no_grad()
 def rollout(
-    model: FlowModel,
+    model: VelocityField,
     plan: Plan,
     conditioning: Conditioning,
     noise: Noise,
@@ -148,13 +148,13 @@ def rollout(
     return Rollout(visited[len(plan.steps)], prompt_of, tuple(transition(i) for i in plan.trained))
 
 
-def transition_means(model: FlowModel, transition: Transition, conditioning: Conditioning) -> Tensor:
+def transition_means(model: VelocityField, transition: Transition, conditioning: Conditioning) -> Tensor:
     """Where the model as it is now leads from each unique state, on average. Differentiable."""
     told = conditioning[transition.prompt_of_state]
     return _mean(model, transition.step, transition.states, told, deque(maxlen=0))
 
 
-def transition_log_prob(model: FlowModel, transition: Transition, conditioning: Conditioning) -> Tensor:
+def transition_log_prob(model: VelocityField, transition: Transition, conditioning: Conditioning) -> Tensor:
     """How likely each image's transition is to the model as it is now. Differentiable.
 
     The model runs on unique states; the images that left from one share its mean.
@@ -164,7 +164,7 @@ def transition_log_prob(model: FlowModel, transition: Transition, conditioning: 
 
 
 def _grow_trunks(
-    model: FlowModel,
+    model: VelocityField,
     plan: Plan,
     conditioning: Conditioning,
     noise: Noise,
@@ -190,7 +190,7 @@ def _grow_trunks(
     return _Trunks(prompt_of, of_image, states, means, stored)
 
 
-def _mean(model: FlowModel, step: Step, x: Tensor, told: Conditioning, history: deque[Tensor]) -> Tensor:
+def _mean(model: VelocityField, step: Step, x: Tensor, told: Conditioning, history: deque[Tensor]) -> Tensor:
     """Where a step leads on average, by one call of the model. `history` takes the x0_hat, if it has room."""
     velocity = model.velocity(x, torch.full((len(x),), step.sigma, device=x.device), told)
     mean = advance(step.move, x, velocity, history)

@@ -19,9 +19,13 @@ def sample_to_files(
 ) -> Iterator[Path]:
     """The paths as they are written; settings.json beside them says how they were made."""
     tuned = load_tuned(run, distributed.device())
-    model = hybrid(tuned, share, steps)
     images = draw_pictures(
-        model, prompts_of(prompts), steps=steps, seed=seed, micro_batch=tuned.recipe.rollout.micro_batch
+        tuned.model,
+        prompts_of(prompts),
+        steps=steps,
+        seed=seed,
+        micro_batch=tuned.recipe.rollout.micro_batch,
+        field=hybrid(tuned, share, steps),
     )
     out.mkdir(parents=True, exist_ok=True)
     settings = {"run": str(run), "prompts": [*prompts], "steps": steps, "seed": seed, "hybrid": share}

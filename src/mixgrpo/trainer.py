@@ -22,7 +22,7 @@ from .plan import Plan
 from .rewards.registry import Reward
 from .rollout import Rollout, rollout
 from .scoring import Scorer
-from .tuning import make_trainable, reference_of
+from .tuning import as_it_is, make_trainable, reference_of
 from .update import UpdateStats, accumulate, shares
 
 Metrics = dict[str, Any]
@@ -52,7 +52,7 @@ class Trainer:
         self.iteration = 0
         self.grid = recipe.own_grid() or model.grid(recipe.grid.steps)
         # Only a KL needs it, and for full training it is a copy.
-        self.reference = reference_of(model, recipe) if recipe.update.kl else partial(nullcontext, model)
+        self.reference = reference_of(model, recipe) if recipe.update.kl else partial(as_it_is, model)
         self.parameters = make_trainable(model, recipe, adapter)
         self.average = (
             {name: parameter.detach().clone() for name, parameter in self.parameters.items()}

@@ -1,18 +1,19 @@
 """A run's result: the tuned model beside the one it began as, and pictures drawn by both in turn."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .config import Recipe
-from .models import Conditioning, FlowModel, load_model, with_transformer
+from .models import Conditioning, FlowModel, VelocityField, load_model, with_transformer
 from .recipe import load_recipe
 from .run_folder import RunFolder
-from .tuning import without_adapters
+from .tuning import as_it_is, without_adapters
 
 Base = Callable[[], AbstractContextManager[FlowModel]]
 
@@ -35,10 +36,10 @@ def load_tuned(folder: Path, device: torch.device) -> Tuned:
         raise FileNotFoundError(f"{folder} has no result yet: finish it with `mixgrpo resume {folder}`")
     if recipe.tune == "lora":
         model.pipeline.load_lora_weights(run.lora)
-        return Tuned(recipe, model, lambda: without_adapters(model))
+        return Tuned(recipe, model, partial(without_adapters, model))
     base = model.transformer
     transformer = type(base).from_pretrained(run.transformer, torch_dtype=base.dtype).to(device)
-    return Tuned(recipe, with_transformer(model, transformer.eval().requires_grad_(False)), lambda: nullcontext(model))
+    return Tuned(recipe, with_transformer(model, transformer.eval().requires_grad_(False)), partial(as_it_is, model))
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,6 @@ class Hybrid:
     switch: float
     """The first sigma that the original takes."""
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.tuned, name)
-
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         if sigma[0] > self.switch:
             return self.tuned.velocity(x, sigma, conditioning)
@@ -60,7 +58,7 @@ class Hybrid:
             return original.velocity(x, sigma, conditioning)
 
 
-def hybrid(tuned: Tuned, share: float, steps: int) -> FlowModel:
+def hybrid(tuned: Tuned, share: float, steps: int) -> VelocityField:
     """`share` of the steps by the tuned model."""
     sigmas = tuned.model.grid(steps).sigmas
     return Hybrid(tuned.model, tuned.base, sigmas[round(share * steps)])

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -44,7 +44,12 @@ def reference_of(model: FlowModel, recipe: Recipe) -> Callable[[], AbstractConte
     """Enters the model as it was before training: adapters off; a copy, where all weights train."""
     if recipe.tune == "lora":
         return partial(without_adapters, model)
-    return partial(nullcontext, with_transformer(model, copy.deepcopy(model.transformer)))
+    return partial(as_it_is, with_transformer(model, copy.deepcopy(model.transformer)))
+
+
+@contextmanager
+def as_it_is(model: FlowModel) -> Iterator[FlowModel]:
+    yield model
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .config import UpdateConfig
 from .loss import gaussian_kl, policy_loss
-from .models.base import Conditioning, FlowModel
+from .models.base import Conditioning, VelocityField
 from .rollout import Rollout, Transition, transition_means
 from .steppers.gaussian import log_prob
+from .training_config import UpdateConfig
 
-Reference = Callable[[], AbstractContextManager[FlowModel]]
+Reference = Callable[[], AbstractContextManager[VelocityField]]
 """Enters the frozen model that the KL refers to."""
 
 
@@ -57,7 +57,7 @@ def shares(groups: Sequence[int], group_size: int, updates: int, key: str) -> li
 
 
 def accumulate(
-    model: FlowModel,
+    model: VelocityField,
     sampled: Rollout,
     conditioning: Conditioning,
     advantages: Tensor,
@@ -94,7 +94,7 @@ def accumulate(
 def _micro_batches(transition: Transition, images: Tensor, size: int) -> Iterator[tuple[Transition, Tensor]]:
     """At most `size` unique states at a time, with the images that left from them."""
     left_from = transition.state_of[images]
-    states_left = left_from.unique()
+    states_left = torch.unique(left_from)
     for start in range(0, len(states_left), size):
         states = states_left[start : start + size]
         rows = images[torch.isin(left_from, states)]

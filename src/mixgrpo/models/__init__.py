@@ -5,6 +5,7 @@ A new model is one file beside these and one line in `ADAPTERS`.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -12,12 +13,12 @@ from torch import nn
 
 from .. import tiny
 from ..config import ModelConfig
-from .base import Conditioning, FlowModel
+from .base import Conditioning, FlowModel, VelocityField
 from .flux import Flux
 from .qwen_image import QwenImage
 from .sd3 import StableDiffusion3
 
-__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "adapt", "load_model", "with_transformer"]
+__all__ = ["ADAPTERS", "Conditioning", "FlowModel", "VelocityField", "adapt", "load_model", "with_transformer"]
 
 # By the class name a pipeline folder states in its model_index.json.
 ADAPTERS: dict[str, Callable[..., FlowModel]] = {
@@ -59,7 +60,10 @@ def adapt(
 def with_transformer(model: FlowModel, transformer: nn.Module) -> FlowModel:
     """The same model with another transformer; everything else is shared."""
     pipeline = model.pipeline
-    return replace(model, pipeline=type(pipeline)(**{**pipeline.components, "transformer": transformer}))
+    parts = {**pipeline.components, "transformer": transformer}
+    adapter: Any = model  # every adapter is a dataclass with its pipeline
+    other: FlowModel = replace(adapter, pipeline=type(pipeline)(**parts))
+    return other
 
 
 def _check_supported(name: str, what: str) -> None:

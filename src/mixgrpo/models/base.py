@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from diffusers import DiffusionPipeline
-from torch import Tensor, nn
+from diffusers import DiffusionPipeline, ModelMixin
+from torch import Tensor
 
 from ..schedule import SigmaGrid
 
@@ -33,14 +33,21 @@ class Conditioning:
         return Conditioning({name: tensor[rows] for name, tensor in self.per_prompt.items()}, self.common)
 
 
-class FlowModel(Protocol):
+class VelocityField(Protocol):
+    """All that a rollout needs of a model."""
+
+    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        """v(x, sigma) with guidance, row by row, in float32. Differentiable."""
+
+
+class FlowModel(VelocityField, Protocol):
     """One diffusers pipeline, seen as a velocity field over packed latents."""
 
     @property
     def pipeline(self) -> DiffusionPipeline: ...
 
     @property
-    def transformer(self) -> nn.Module:
+    def transformer(self) -> ModelMixin:
         """The network that is trained."""
 
     @property
@@ -63,9 +70,6 @@ class FlowModel(Protocol):
         """The noise levels of the pipeline's own scheduler at this image size."""
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...
-
-    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        """v(x, sigma) with guidance, row by row, in float32. Differentiable."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [N, 3, height, width] in [0, 1], in float32."""

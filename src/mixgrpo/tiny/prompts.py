@@ -55,7 +55,7 @@ def train_requests(seed: int) -> Iterator[Request]:
     """Endless; the two kinds that are hardest come twice as often."""
     rng = random.Random(seed)
     while True:
-        request = _draw(*rng.choices([*_TRAIN_SHARES], [*_TRAIN_SHARES.values()]), rng)
+        request = _draw(rng.choices([*_TRAIN_SHARES], [*_TRAIN_SHARES.values()])[0], rng)
         if not held_out(request):
             yield request
 
