@@ -31,6 +31,19 @@ VERL_NAMES = {
     "sde_type": "sde.type",
 }
 
+# What other trainers call some keys: not accepted, but understood well enough to name ours.
+_ELSEWHERE = {
+    "lr": "update.learning_rate",
+    "beta": "update.kl",
+    "epsilon": "update.clip_range",
+    "num_iterations": "update.updates",
+    "num_generations": "rollout.group_size",
+    "batch_size": "rollout.micro_batch",
+    "max_steps": "iterations",
+    "resolution": "model.height",
+    "sampling_steps": "grid.steps",
+}
+
 _WINDOWS: dict[str, type[BaseModel]] = {
     kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowConfig)[0])
 }
@@ -183,7 +196,9 @@ def _or(names: Sequence[str]) -> str:
 
 
 def _nearest(key: str) -> str:
-    """The known key that was probably meant: alike as a whole, or in its last part."""
+    """The known key that was probably meant: another trainer's name, alike as a whole, or in its last part."""
+    if (last := key.rpartition(".")[2]) in _ELSEWHERE:
+        return f"the nearest known one is {_ELSEWHERE[last]}"
     known = {name: name for name in [*Recipe.model_fields, *_keys(Recipe), *VERL_NAMES]}
     last_parts = {name.rpartition(".")[2]: name for name in known}
     for word, names, alike in ((key, known, 0.75), (key.rpartition(".")[2], last_parts, 0.6)):
