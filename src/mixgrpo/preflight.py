@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from . import distributed
 from .evaluation import draw_pictures
@@ -42,8 +43,7 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     yield _like_the_stock_pipeline(trainer)
-    prompts = trainer.prompts[:1]
-    image = draw_pictures(trainer.model, prompts, steps=_STEPS, seed=0, micro_batch=1)[0]
+    image = _picture(trainer)
     metrics = _small_iteration(trainer)
     clip, gap = trainer.recipe.update.clip_range, metrics["first_gap"]
     yield Finding(
@@ -62,8 +62,7 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
         for name, parameter in trainer.parameters.items()
     )
-    after = draw_pictures(trainer.model, prompts, steps=_STEPS, seed=0, micro_batch=1)[0]
-    change = (after - image).abs().max().item()
+    change = (_picture(trainer) - image).abs().max().item()
     yield Finding(
         "an update changes the model",
         f"weights by up to {moved:.1e}, a picture by up to {change:.1e}",
@@ -74,6 +73,11 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         peak = torch.cuda.max_memory_allocated()
         yield Finding("memory", f"peak {peak / 2**30:.1f} GiB of {total / 2**30:.1f}", peak < total)
     trainer.forget(before)
+
+
+def _picture(trainer: Trainer) -> Tensor:
+    with trainer.precision():
+        return draw_pictures(trainer.model, trainer.prompts[:1], steps=_STEPS, seed=0, micro_batch=1)[0]
 
 
 def _small_iteration(trainer: Trainer) -> Metrics:

@@ -77,13 +77,15 @@ class Run:
                         raise TrainingStopped(f"preflight: {finding.what}: no. {finding.detail}")
                 self._look(trainer.iteration)
                 self._save()
-            while trainer.iteration < recipe.iterations and not any(distributed.gather(stop.is_set())):
+            stopping = False
+            while trainer.iteration < recipe.iterations and not stopping:
                 metrics = trainer.iterate()
+                stopping = any(distributed.gather(stop.is_set()))
                 done = trainer.iteration
                 if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
                     metrics["evaluation"] = self._look(done)
                 self._record(metrics)
-                if done % recipe.save.every == 0 or done == recipe.iterations or stop.is_set():
+                if done % recipe.save.every == 0 or done == recipe.iterations or stopping:
                     self._save()
         for tracker in self.trackers.values():
             tracker.close()

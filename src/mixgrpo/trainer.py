@@ -27,6 +27,8 @@ from .update import UpdateStats, accumulate, shares
 
 Metrics = dict[str, Any]
 
+_EQUAL = 1e-6  # rewards closer than this differ by rounding, which dividing by their std would blow up
+
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on, and why."""
@@ -119,7 +121,8 @@ class Trainer:
         weights = {name: weight for name, weight in self.recipe.rewards.items() if weight > 0}
         chosen = {name: scores[name] for name in weights}
         advantage = advantages(chosen, weights, self.recipe.aggregation, self.recipe.update.advantage_clip)
-        differing = torch.stack([score.max(1).values > score.min(1).values for score in chosen.values()]).any(0)
+        spread = torch.stack([score.max(1).values - score.min(1).values for score in chosen.values()])
+        differing = (spread > _EQUAL).any(0)
         finite = advantage.isfinite().all(1)
         return advantage.flatten(), (differing & finite).nonzero().flatten().tolist()
 

@@ -38,7 +38,7 @@ def load_tuned(folder: Path, device: torch.device) -> Tuned:
         model.pipeline.load_lora_weights(run.lora)
         return Tuned(recipe, model, partial(without_adapters, model))
     base = model.transformer
-    transformer = type(base).from_pretrained(run.transformer, torch_dtype=base.dtype).to(device)
+    transformer = type(base).from_pretrained(run.transformer, dtype=base.dtype).to(device)
     return Tuned(recipe, with_transformer(model, transformer.eval().requires_grad_(False)), partial(as_it_is, model))
 
 
