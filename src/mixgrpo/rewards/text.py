@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tiny.render import LETTER_PITCH, SIZE, Scene, draw, letter_centres
+from ..tiny.render import LETTER_PITCH, Scene, draw, letter_centres
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -82,7 +82,7 @@ def _glyphs() -> tuple[Floats, Floats]:
     for letter in string.ascii_uppercase:
         ink = _ink(draw(Scene("black", word=letter, colour="yellow")))
         assert ink is not None
-        rows.append(_window(ink, SIZE // 2, 0).ravel())
+        rows.append(_window(ink, round(letter_centres(1)[0]), 0).ravel())
     glyphs = np.stack(rows)
     return glyphs, np.square(glyphs).sum(1)
 

@@ -28,11 +28,11 @@ class Budget:
     """How much is trained. The shipped weights come from the defaults."""
 
     seed: int = 0
-    vae_steps: int = 2200
+    vae_steps: int = 1500
     vae_batch: int = 16
     scenes: int = 65_536
-    flow_steps: int = 8500
-    distillation_steps: int = 400
+    flow_steps: int = 6300
+    distillation_steps: int = 300
     flow_batch: int = 64
 
 

@@ -12,7 +12,7 @@ from .world import BACKGROUNDS, COLOURS, NEVER_TOGETHER, Request, along_and_acro
 
 SIZE = 64
 _FINE = 4  # drawn four times larger and averaged down: smooth edges
-_MARGIN = 3
+_PLACES = range(16, 49, 8)  # where a thing's centre may be, in either direction: the corners of the model's patches
 _GAP = 3
 Pixels = NDArray[np.uint8]
 
@@ -47,9 +47,8 @@ def compose(request: Request, rng: random.Random) -> Scene:
         for thing in request.things:
             alike = request.kind == "counting" and things
             colour = things[0].colour if alike else thing.colour or _free_colour(thing.shape, rng)
-            radius = rng.uniform(8, 11) if len(request.things) > 2 else rng.uniform(8, 13)
-            low, high = _MARGIN + radius, SIZE - _MARGIN - radius
-            things.append(Placed(thing.shape, colour, rng.uniform(low, high), rng.uniform(low, high), radius))
+            radius = 9.0 if len(request.things) > 2 else rng.choice([9.0, 12.0])
+            things.append(Placed(thing.shape, colour, rng.choice(_PLACES), rng.choice(_PLACES), radius))
         if _apart(things) and (request.relation is None or holds(request.relation, things[0], things[1])):
             return Scene(background, tuple(things))
 
@@ -88,8 +87,8 @@ LETTER_PITCH = 12
 
 
 def letter_centres(count: int) -> list[float]:
-    """Letters stand in a row of equal pitch around the middle."""
-    return [SIZE / 2 + LETTER_PITCH * (i - (count - 1) / 2) for i in range(count)]
+    """Letters stand in a row of equal pitch, from the left: the first is in the same place in every word."""
+    return [8.0 + LETTER_PITCH * i for i in range(count)]
 
 
 def _draw_shape(canvas: ImageDraw.ImageDraw, thing: Placed, background: tuple[int, int, int]) -> None:
