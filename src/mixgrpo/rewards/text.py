@@ -5,7 +5,6 @@ line is read slot by slot: at each, the glyph that correlates best, over small s
 was asked for is the normalised edit distance.
 """
 
-import math
 import string
 from functools import cache
 
@@ -18,8 +17,10 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 _TOP, _BOTTOM = 22, 42  # the rows a line of letters covers
-_HALF = 7  # half a slot's width: letters reach a little beyond their pitch
+_HALF = 6  # half a slot: a letter is judged by what of it lies inside its own
 _SHIFTS = range(-2, 3)
+_MARGIN = _HALF + max(_SHIFTS)
+_REACH = 4.5  # how far a letter reaches to the right of its centre: 1 to 8 pixels
 _MOST_LETTERS = 5
 _INK = 50.0  # the least contrast (of 442) that can be writing
 _STROKE = 12  # the pixels of the thinnest stroke
@@ -31,12 +32,10 @@ def read(picture: Pixels) -> str:
     ink = _ink(picture)
     if ink is None:
         return ""
-    columns = np.flatnonzero((ink > 0.4).any(0))
-    # n letters span n - 1 pitches and one letter, which is between 3 and 15 pixels wide.
-    pitches = (columns[-1] - columns[0] + 1 - 9) / LETTER_PITCH
-    counts = {math.floor(pitches + tolerance) + 1 for tolerance in (0.35, 0.65)}
-    lines = [_read_slots(ink, letter_centres(min(max(count, 1), _MOST_LETTERS))) for count in counts]
-    return max(lines, key=lambda line: line[1])[0]
+    # The first slot is always in the same place, so where the ink ends says how many letters there are.
+    right = float(np.flatnonzero((ink > 0.4).any(0))[-1]) - _MARGIN
+    last = round((right - _REACH - letter_centres(1)[0]) / LETTER_PITCH)
+    return _read_slots(ink, letter_centres(min(max(last, 0) + 1, _MOST_LETTERS)))
 
 
 def similarity(written: str, asked: str) -> float:
@@ -52,22 +51,20 @@ def _ink(picture: Pixels) -> Floats | None:
     strongest = float(np.partition(contrast, -_STROKE, axis=None)[-_STROKE])
     if strongest < _INK:
         return None
-    margin = _HALF + max(_SHIFTS)
-    return np.pad(np.clip(contrast / strongest, 0, 1), ((0, 0), (margin, margin)))
+    return np.pad(np.clip(contrast / strongest, 0, 1), ((0, 0), (_MARGIN, _MARGIN)))
 
 
-def _read_slots(ink: Floats, centres: list[float]) -> tuple[str, float]:
-    """The best letter in each slot, over small shifts, and how well they match on average."""
+def _read_slots(ink: Floats, centres: list[float]) -> str:
+    """The best letter in each slot, over small shifts."""
     glyphs, norms = _glyphs()
-    letters, matches = "", 0.0
+    letters = ""
     for centre in centres:
         windows = np.stack([_window(ink, round(centre) + dx, dy).ravel() for dx in _SHIFTS for dy in _SHIFTS])
         energies = np.maximum(np.square(windows).sum(1), 1e-6)
         correlation = windows @ glyphs.T / np.sqrt(energies[:, None] * norms)
         _, letter = np.unravel_index(correlation.argmax(), correlation.shape)
         letters += string.ascii_uppercase[letter] if correlation.max() >= _MATCH else "?"
-        matches += float(correlation.max())
-    return letters, matches / len(letters)
+    return letters
 
 
 def _window(ink: Floats, centre: int, dy: int) -> Floats:
