@@ -136,3 +136,13 @@ def test_an_own_recipe_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("description: mine\nmodel:\n  path: ./somewhere\nsde:\n  noise_level: 5e-1\n")
     assert load_recipe(str(path)).sde.noise_level == 0.5
+
+
+def test_a_reward_may_be_a_file_and_a_function() -> None:
+    recipe = resolve(MINIMAL, ["rewards.some/dir/own.py:score=0.5", "rewards.scenes=1"])
+    assert recipe.rewards == {"some/dir/own.py:score": 0.5, "scenes": 1.0}
+
+
+def test_some_reward_must_count() -> None:
+    with pytest.raises(RecipeError, match="at least one weight must be above 0"):
+        resolve({**MINIMAL, "rewards": {"scenes": 0}})

@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: real processes, the model that ships, real signals."""
+"""Whole runs as a user starts them: real processes, a real FLUX with random weights, real signals."""
 
 import json
 import os
@@ -17,10 +17,19 @@ import pipelines
 from mixgrpo.models import adapt
 from mixgrpo.run import export
 from mixgrpo.run_folder import RunFolder
+from mixgrpo.tiny.build import build
 from mixgrpo.tuned import hybrid, load_tuned
 from runs import small_trainer
 
+REWARD = """
+import numpy
+
+def brightness(images, prompts, **metadata):
+    return [float(numpy.asarray(image).mean()) / 255 for image in images]
+"""
+
 SMALL = [
+    "iterations=4",
     "rollout.prompts=2",
     "rollout.group_size=4",
     "rollout.micro_batch=8",
@@ -45,9 +54,19 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A model, a reward from a user's own file, and little of everything: what to start `train` with."""
+    folder = tmp_path_factory.mktemp("given")
+    torch.manual_seed(0)
+    build().save_pretrained(folder / "model")
+    (folder / "own.py").write_text(REWARD)
+    return [*SMALL, f"model.path={folder}/model", f'rewards={{"{folder}/own.py:brightness": 1.0, scenes: 0.0}}']
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    shown = mixgrpo("train", "iterations=4", *SMALL, "--run", str(folder))
+    shown = mixgrpo("train", *small, "--run", str(folder))
     assert "preflight  ok" in shown
     assert "   4/4" in shown
     assert f"mixgrpo eval {folder}" in shown
@@ -79,11 +98,11 @@ def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["000-a-red-star.png", "001-two-circles.png"]
 
 
-def test_an_interrupted_run_resumes_exactly(finished: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_exactly(finished: Path, small: list[str], tmp_path: Path) -> None:
     """Asked to stop during its second iteration, it finishes that one, saves, and says how to go on."""
     folder = tmp_path / "interrupted"
     process = subprocess.Popen(
-        command("train", "iterations=4", *SMALL, "--run", str(folder)),
+        command("train", *small, "--run", str(folder)),
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -139,6 +139,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not name:
         raise RecipeError(f"{override!r} is not an override: write key=value, such as window.size=2")
     *sections, field = VERL_NAMES.get(name, name).split(".")
+    if sections[:1] == ["rewards"]:  # a reward's name may be a file's, with a dot
+        sections, field = ["rewards"], name.removeprefix("rewards.")
     value = _verl_value(name, _parse(text, what=override))
     target = data
     for section in sections:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .build import TEXT_TOKENS
 from .fit_vae import Log
 from .render import SIZE
 from .stream import COLOUR_NAMES, FORM_NAMES, PATCH, examples
+from .tokens import tokenize
 
 _DROPPED_CAPTIONS = 0.1
 _NAMING_WEIGHT = 0.1
@@ -189,17 +189,6 @@ def encode_examples(pipeline: FluxPipeline, count: int, seed: int) -> Examples:
         encoded = (encoded - vae.config.shift_factor) * vae.config.scaling_factor
         latents.append(pipeline._pack_latents(encoded, len(batch), *encoded.shape[1:]))
     return Examples(torch.cat(latents), torch.stack(shown), tokenize(pipeline, captions))
-
-
-def tokenize(pipeline: FluxPipeline, captions: list[str]) -> list[Tensor]:
-    """Token ids for both text encoders, padded as the pipeline pads them."""
-    return [
-        tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        for tokenizer, length in (
-            (pipeline.tokenizer, pipeline.tokenizer_max_length),
-            (pipeline.tokenizer_2, TEXT_TOKENS),
-        )
-    ]
 
 
 def velocity(

@@ -1,4 +1,4 @@
-"""Make the tiny FLUX from nothing: its VAE, then transformer and text encoders.
+"""Make the tiny FLUX from nothing: its VAE, its text encoders, then the flow.
 
     make pretrain
 
@@ -17,6 +17,7 @@ from diffusers import FluxPipeline
 
 from .build import build
 from .fit_flow import encode_examples, fit_flow
+from .fit_text import fit_text
 from .fit_vae import fit_vae
 from .prompts import train_requests
 from .report import accuracy, adapt_tiny, sample, sample_grid
@@ -30,6 +31,8 @@ class Budget:
     seed: int = 0
     vae_steps: int = 1500
     vae_batch: int = 16
+    text_steps: int = 500
+    text_batch: int = 128
     scenes: int = 65_536
     flow_steps: int = 6300
     distillation_steps: int = 300
@@ -65,6 +68,7 @@ def pretrain(folder: Path, budget: Budget) -> FluxPipeline:
             log(phase="look", step=step, **{name: row["strict"] for name, row in result.items()})
 
         fit_vae(pipeline.vae, budget.vae_steps, budget.vae_batch, budget.seed + 1, log)
+        fit_text(pipeline, budget.text_steps, budget.text_batch, budget.seed + 4, log)
         data = encode_examples(pipeline, budget.scenes, budget.seed + 2)
         log(phase="encode", step=budget.scenes)
         fit_flow(
