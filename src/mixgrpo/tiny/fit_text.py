@@ -53,7 +53,7 @@ def fit_text(pipeline: FluxPipeline, steps: int, batch: int, seed: int, log: Log
         held = torch.stack([_holds(request) for request in requests])
         summary = functional.binary_cross_entropy_with_logits(summary_head(clip(clip_ids).pooler_output), held)
         optimizer.zero_grad()
-        (reading + summary).backward()
+        (reading + summary).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
         schedule.step()
