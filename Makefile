@@ -8,7 +8,9 @@ export HF_HUB_OFFLINE := 1
 .PHONY: train test lint types pretrain bench clean
 
 train: $(VENV)/installed
-	$(BIN)/mixgrpo train scenes
+	@if [ -d src/mixgrpo/tiny/model ]; then $(BIN)/mixgrpo train scenes; else \
+		echo "The tiny model does not ship yet. Make one with \`make pretrain\` (a good hour), then \`make train\`"; \
+		echo "trains it. Without: $(BIN)/mixgrpo plan flux-dev-hpdv2"; fi
 
 test: $(VENV)/installed lint types
 	$(BIN)/pytest

@@ -1,4 +1,4 @@
-"""A complete, real, tiny FLUX and the world of scenes it draws.
+"""The world of scenes, and a complete, real, tiny FLUX trained on it from nothing.
 
 `path()` is a diffusers folder like any other: `FluxPipeline.from_pretrained(path())` needs diffusers alone.
 """
