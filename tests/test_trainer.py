@@ -28,10 +28,10 @@ def timeless(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "seconds"}
 
 
-@pytest.mark.parametrize("tune", ["full", "lora"])
-def test_training_raises_the_reward(tune: str) -> None:
+@pytest.mark.parametrize(("tune", "rate"), [("full", 2e-3), ("lora", 2e-2)])
+def test_training_raises_the_reward(tune: str, rate: float) -> None:
     trainer = small_trainer(
-        tune=tune, iterations=12, update={"learning_rate": 2e-3, "clip_range": 1e-2}, lora={"rank": 8, "alpha": 16}
+        tune=tune, iterations=12, update={"learning_rate": rate, "clip_range": 1e-2}, lora={"rank": 8, "alpha": 16}
     )
     rewards = [trainer.iterate()["rewards"]["brightness"] for _ in range(12)]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.005
@@ -48,7 +48,8 @@ def test_lora_trains_adapters_only_and_without_them_the_model_is_the_old_one() -
     told, sigma = trainer.model.encode(["a", "b"]), torch.full((2,), 0.5)
     with torch.no_grad():
         before = trainer.model.velocity(noise, sigma, told)
-        kl = [trainer.iterate()["kl"] for _ in range(2)]
+    kl = [trainer.iterate()["kl"] for _ in range(2)]
+    with torch.no_grad():
         after = trainer.model.velocity(noise, sigma, told)
         with trainer.reference() as frozen:
             assert torch.equal(frozen.velocity(noise, sigma, told), before)
@@ -98,8 +99,11 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         )
     alone, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
     assert same(first, second)
-    for name, value in alone.items():
-        torch.testing.assert_close(first[name], value, atol=1e-4, rtol=1e-3)
+    # By how far they moved: Adam turns the rounding of a gradient near zero into a step of its own.
+    start = weights(small_trainer())
+    moved = sum((alone[name] - start[name]).square().sum().item() for name in alone)
+    apart = sum((alone[name] - first[name]).square().sum().item() for name in alone)
+    assert apart**0.5 < 0.01 * moved**0.5
 
 
 def test_groups_of_equal_rewards_teach_nothing() -> None:

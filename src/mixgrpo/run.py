@@ -148,7 +148,12 @@ def export(trainer: Trainer, folder: RunFolder) -> None:
             transformer.save_pretrained(folder.transformer)
         else:
             layers = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}
-            type(trainer.model.pipeline).save_lora_weights(folder.lora, transformer_lora_layers=layers)
+            type(trainer.model.pipeline).save_lora_weights(
+                folder.lora,
+                transformer_lora_layers=layers,
+                # Without it a reader takes alpha for the rank.
+                transformer_lora_adapter_metadata=transformer.peft_config["default"].to_dict(),
+            )
 
 
 def _grid(images: Sequence[torch.Tensor]) -> Image.Image:

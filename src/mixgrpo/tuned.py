@@ -1,5 +1,6 @@
 """A run's result: the tuned model beside the one it began as, and pictures drawn by both in turn."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Hybrid:
     tuned: FlowModel
     base: Base
     switch: float
-    """The first sigma that the original takes."""
+    """Below it the original is asked. Between two sigmas of the grid: an exact one is a matter of rounding."""
 
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         if sigma[0] > self.switch:
@@ -60,5 +61,6 @@ class Hybrid:
 
 def hybrid(tuned: Tuned, share: float, steps: int) -> VelocityField:
     """`share` of the steps by the tuned model."""
-    sigmas = tuned.model.grid(steps).sigmas
-    return Hybrid(tuned.model, tuned.base, sigmas[round(share * steps)])
+    sigmas = (math.inf, *tuned.model.grid(steps).sigmas)
+    first = round(share * steps)  # of the original's steps
+    return Hybrid(tuned.model, tuned.base, (sigmas[first] + sigmas[first + 1]) / 2)
