@@ -22,11 +22,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .fit_vae import Log
 from .render import SIZE
-from .stream import COLOUR_NAMES, FORM_NAMES, PATCH, examples
+from .stream import COLOUR_NAMES, FORM_NAMES, NOTHING, PATCH, examples
 from .tokens import tokenize
 
 _DROPPED_CAPTIONS = 0.1
-_NAMING_WEIGHT = 0.1
+_NAMING_WEIGHT = 1.0
+_NOTHING_WEIGHT = 0.2  # most patches show nothing, and that says little of the caption
 _STRONGEST_GUIDANCE = 5.0
 _AVERAGING = 0.999
 _MATRIX_RATE, _OTHER_RATE = 8e-3, 3e-3
@@ -124,8 +125,8 @@ class _Training:
             named = self.head(middle[0]).float().flatten(0, 1)
         hook.remove()
         colour, form = self.data.shown[rows].flatten(0, 1).unbind(1)
-        naming = functional.cross_entropy(named[:, : 1 + len(COLOUR_NAMES)], colour)
-        naming = naming + functional.cross_entropy(named[:, 1 + len(COLOUR_NAMES) :], form)
+        naming = _naming_loss(named[:, : 1 + len(COLOUR_NAMES)], colour)
+        naming = naming + _naming_loss(named[:, 1 + len(COLOUR_NAMES) :], form)
         return [functional.mse_loss(predicted.float(), velocity_target), _NAMING_WEIGHT * naming]
 
     def distillation_losses(self) -> list[Tensor]:
@@ -172,6 +173,12 @@ class _Training:
         return FluxPipeline(
             **{**self.pipeline.components, "transformer": transformer, "text_encoder": clip, "text_encoder_2": t5}
         )
+
+
+def _naming_loss(named: Tensor, names: Tensor) -> Tensor:
+    weights = torch.ones(named.shape[1])
+    weights[NOTHING] = _NOTHING_WEIGHT
+    return functional.cross_entropy(named, names, weights)
 
 
 @torch.no_grad()

@@ -31,11 +31,11 @@ class Budget:
     seed: int = 0
     vae_steps: int = 1500
     vae_batch: int = 16
-    text_steps: int = 500
+    text_steps: int = 300
     text_batch: int = 128
     scenes: int = 65_536
-    flow_steps: int = 6300
-    distillation_steps: int = 300
+    flow_steps: int = 11_000
+    distillation_steps: int = 400
     flow_batch: int = 64
 
 
