@@ -26,7 +26,7 @@ from .stream import COLOUR_NAMES, FORM_NAMES, NOTHING, PATCH, examples
 from .tokens import tokenize
 
 _DROPPED_CAPTIONS = 0.1
-_NAMING_WEIGHT = 1.0
+_NAMING_WEIGHT = 0.3
 _NOTHING_WEIGHT = 0.2  # most patches show nothing, and that says little of the caption
 _STRONGEST_GUIDANCE = 5.0
 _AVERAGING = 0.999
