@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mixgrpo.diagnosis import diagnose
+from mixgrpo.diagnosis import diagnose, exploded
 from runs import small_recipe
 
 RECIPE = small_recipe(rewards={"wanted": 1.0, "watched": 0.0})
@@ -45,3 +45,13 @@ def test_a_run_that_goes_well_needs_no_words() -> None:
 )
 def test_what_goes_wrong_is_named(recent: list[dict[str, Any]], words: str) -> None:
     assert words in diagnose(recent, RECIPE)
+
+
+def test_a_gradient_far_beyond_the_usual_is_an_explosion() -> None:
+    norms = [0.8, 1.0, 1.2, 0.9, 1.1]
+    recent = [{"iteration": i, "grad_norm": norm} for i, norm in enumerate(norms)]
+    large, huge = ({"iteration": 5, "grad_norm": norm} for norm in (20.0, 150.0))
+    assert exploded(recent) == ""
+    assert exploded([*recent, large]) == ""
+    assert "iteration 5: the gradient's norm is 150, 150 times" in exploded([*recent, huge])
+    assert exploded([*recent[:2], huge]) == ""  # nothing is usual yet

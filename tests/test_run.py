@@ -40,7 +40,7 @@ SMALL = [
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mixgrpo.cli", *arguments]
+    return [sys.executable, "-m", "mixgrpo", *arguments]
 
 
 def mixgrpo(*arguments: str, code: int = 0) -> str:
@@ -66,7 +66,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    shown = mixgrpo("train", *small, "--run", str(folder))
+    shown = mixgrpo("train", *small, "--out", str(folder))
     assert "preflight  ok" in shown
     assert "   4/4" in shown
     assert f"mixgrpo eval {folder}" in shown
@@ -82,7 +82,7 @@ def test_a_run_leaves_everything_worth_keeping(finished: Path) -> None:
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
-    assert f"mixgrpo resume {finished}" in mixgrpo("train", "--run", str(finished), code=1)
+    assert f"mixgrpo resume {finished}" in mixgrpo("train", "--out", str(finished), code=1)
 
 
 def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> None:
@@ -98,28 +98,51 @@ def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["000-a-red-star.png", "001-two-circles.png"]
 
 
-def test_an_interrupted_run_resumes_exactly(finished: Path, small: list[str], tmp_path: Path) -> None:
-    """Asked to stop during its second iteration, it finishes that one, saves, and says how to go on."""
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_resumes_exactly(
+    finished: Path, small: list[str], tmp_path: Path, sent: signal.Signals
+) -> None:
+    """Asked to stop during its second iteration, it finishes that one, saves, and says how to go on. Killed, it
+    leaves the last checkpoint.
+    """
     folder = tmp_path / "interrupted"
     process = subprocess.Popen(
-        command("train", *small, "--run", str(folder)),
+        command("train", *small, "--out", str(folder)),
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
+    last = ""
     for line in process.stdout:
         if line.startswith("   1/4"):
-            process.send_signal(signal.SIGTERM)
-        if line.startswith("stopped after"):
-            assert f"mixgrpo resume {folder}" in line
-    assert process.wait() == 0
+            process.send_signal(sent)
+        last = line
+    if sent == signal.SIGTERM:
+        assert process.wait() == 0
+        assert f"mixgrpo resume {folder}" in last
+    else:
+        assert process.wait() == -signal.SIGKILL
     assert 1 <= len(metrics(folder)) < 4
     mixgrpo("resume", str(folder))
     assert metrics(folder) == metrics(finished)
     first, second = (load_file(path / "checkpoints" / "latest" / "state.safetensors") for path in (finished, folder))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: Path) -> None:
+    """Under torchrun: one folder, the same prompts and noise, a share of the work each."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mixgrpo"]
+    run = [*torchrun, "train", *small, "--out", str(tmp_path / "run")]
+    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("   4/4") == 1
+    alone, shared = metrics(finished)[0], metrics(tmp_path / "run")[0]
+    assert shared["rewards"] == pytest.approx(alone["rewards"], abs=1e-3)
+    assert shared["update_rows"] == alone["update_rows"]
+    evaluations = [json.loads((path / "evaluation-000000.json").read_text()) for path in (finished, tmp_path / "run")]
+    assert evaluations[1]["rewards"]["scenes"] == pytest.approx(evaluations[0]["rewards"]["scenes"], abs=1e-2)
 
 
 def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The trainer as people know it from TRL: a model, reward functions, arguments, datasets.
 
-MixGRPOTrainer(
-model="black-forest-labs/FLUX.1-dev",
-reward_funcs=[my_reward],
-args=MixGRPOConfig(output_dir="runs/mine", iterations=100, rollout={"prompts": 4, "group_size": 12}),
-train_dataset=["a fox in the snow", "a red bicycle"],
-peft_config=LoraConfig(r=32, lora_alpha=64),
-).train()
+    trainer = MixGRPOTrainer(
+        model="black-forest-labs/FLUX.1-dev",
+        reward_funcs=[my_reward],
+        args=MixGRPOConfig(output_dir="runs/mine", iterations=100, rollout={"prompts": 4, "group_size": 12}),
+        train_dataset=["a fox in the snow", "a red bicycle"],
+        peft_config=LoraConfig(r=32, lora_alpha=64),
+    )
+    trainer.train()
+
+The same recipe sections as in YAML are keyword arguments of `MixGRPOConfig`.
 """
 
 from collections.abc import Sequence

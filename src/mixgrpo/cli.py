@@ -59,17 +59,19 @@ def plan(
 def train(
     recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe or a YAML file.")] = "scenes",
     overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
+    # Not `--run`: torchrun takes that for an abbreviation of an option of its own.
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default a new one under runs/.")] = None,
 ) -> None:
     """Train. The result, checkpoints and metrics are in the run's folder."""
     changes = [*(overrides or [])]
     if "=" in recipe:  # the recipe left out: mixgrpo train iterations=5
         recipe, changes = "scenes", [recipe, *changes]
     loaded = _load(recipe, changes)
-    folder = run or _new_folder(Path(recipe).stem)
+    from . import distributed
     from .run import start
 
     with _process_group(), _plain_errors():
+        folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
         start(loaded, folder)
 
 
@@ -158,7 +160,3 @@ def _plain_errors() -> Iterator[None]:
     except (RecipeError, RewardError, TrainingStopped, ValueError, OSError) as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    app()

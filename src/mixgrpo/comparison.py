@@ -1,16 +1,18 @@
-"""Before and after: a run's model against what it began as, on held-out prompts from the same noise."""
+"""Before and after: a run's model against what it began as, on the evaluation prompts from the same noise."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from . import distributed
-from .data import evaluation_prompts, spread
+from .data import Prompt, evaluation_prompts, spread
 from .evaluation import draw_pictures, per_kind, score
-from .rewards.registry import find_reward
+from .rewards.registry import find_rewards
 from .tuned import load_tuned
 
 
@@ -20,7 +22,7 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
     settings = tuned.recipe.evaluation
     prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
     prompts = spread(prompts, count or settings.prompts)
-    rewards = {name: find_reward(name) for name in tuned.recipe.rewards}
+    rewards = find_rewards(tuned.recipe.rewards)
     options: dict[str, Any] = {
         "steps": steps or settings.steps,
         "seed": seed,
@@ -33,18 +35,14 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         "run": str(run),
         "prompts": len(prompts),
         **options,
-        "rewards": {
-            name: {
-                kind: {
-                    "base": asdict(estimate),
-                    "tuned": asdict(per_kind(after[name], prompts)[kind]),
-                    "gain": asdict(per_kind(after[name] - before[name], prompts)[kind]),
-                }
-                for kind, estimate in per_kind(before[name], prompts).items()
-            }
-            for name in rewards
-        },
+        "rewards": {name: _per_kind(before[name], after[name], prompts) for name in rewards},
     }
+
+
+def _per_kind(before: Tensor, after: Tensor, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
+    columns = {"base": before, "tuned": after, "gain": after - before}
+    estimates = {column: per_kind(scores, prompts) for column, scores in columns.items()}
+    return {kind: {column: asdict(estimates[column][kind]) for column in columns} for kind in estimates["gain"]}
 
 
 def print_comparison(result: dict[str, Any]) -> None:

@@ -1,13 +1,17 @@
-"""What the numbers of the last iterations mean, in one sentence; empty where there is nothing to say."""
+"""What the numbers of the last iterations mean: one sentence, empty where there is nothing to say; and whether
+to go on at all.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from .config import Recipe
 
 _GAP_SHARE = 0.1  # of the clip range
+_EXPLODED = 100.0  # times the usual gradient
+_USUAL_AFTER = 5  # iterations
 
 
 def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
@@ -43,6 +47,20 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     if len(recent) >= 20 and not any(abs(_trend(recent, name)) > 1 for name in trained) and clipped < 0.01:
         return "rewards are flat and no ratio reaches the clip: a higher update.learning_rate may help."
     return ""
+
+
+def exploded(recent: Sequence[dict[str, Any]]) -> str:
+    """Why the last iteration must not become a checkpoint; empty where all is well. Clipping bounds each step, not
+    what such a gradient says: that the policy has left the region where its samples were drawn.
+    """
+    *earlier, last = [metrics["grad_norm"] for metrics in recent]
+    usual = median(earlier) if len(earlier) >= _USUAL_AFTER else 0.0
+    if usual == 0 or last < _EXPLODED * usual:
+        return ""
+    return (
+        f"iteration {recent[-1]['iteration']}: the gradient's norm is {last:.3g}, {last / usual:.0f} times the "
+        f"median of the iterations before. Lower update.learning_rate or update.updates, or raise update.kl"
+    )
 
 
 def _trend(recent: Sequence[dict[str, Any]], name: str) -> float:

@@ -33,10 +33,11 @@ def draw_pictures(
     steps: int,
     seed: int,
     micro_batch: int,
+    prompt_ids: Sequence[int] | None = None,
     field: VelocityField | None = None,
 ) -> list[Tensor]:
     """One image [3, height, width] a prompt, by Euler steps on the model's own grid; the noise is decided by
-    the seed and the prompt's position. `field`: another velocity to follow than the model's own.
+    the seed and the prompt's position, or its id. `field`: another velocity to follow than the model's own.
     """
     images: list[Tensor] = []
     rollout(
@@ -47,6 +48,7 @@ def draw_pictures(
         group_size=1,
         micro_batch=micro_batch,
         shared_noise=False,
+        prompt_ids=prompt_ids,
         finished=lambda rows, latents: images.extend(model.decode(latents)),
     )
     return images

@@ -4,7 +4,7 @@
     rollout and update agree: the first ratio is 1
     the rewards tell the images of a group apart
     one update changes the weights, and the image
-    memory: the peak of all this, on a GPU
+    memory: what is always held, before anything is tried; the peak after one full micro-batch, on a GPU
 
 The weights are put back afterwards.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import distributed
+from . import distributed, memory
 from .evaluation import draw_pictures
 from .noise import KeyedNoise
 from .plan import ode_plan
@@ -39,8 +39,9 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
     """Findings as they are made. The first that does not fit ends the flight."""
     before = trainer.snapshot().tensors
     before = {name: tensor.clone() for name, tensor in before.items()}
-    on_gpu = next(trainer.model.transformer.parameters()).is_cuda
-    if on_gpu:
+    device = next(trainer.model.transformer.parameters()).device
+    yield _memory_held(trainer, device)
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     yield _like_the_stock_pipeline(trainer)
     image = _picture(trainer)
@@ -68,11 +69,23 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         f"weights by up to {moved:.1e}, a picture by up to {change:.1e}",
         moved > 0 and change > 0,
     )
-    if on_gpu:
-        total = torch.cuda.get_device_properties(0).total_memory
-        peak = torch.cuda.max_memory_allocated()
-        yield Finding("memory", f"peak {peak / 2**30:.1f} GiB of {total / 2**30:.1f}", peak < total)
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / memory.GIB
+        yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
     trainer.forget(before)
+
+
+def _memory_held(trainer: Trainer, device: torch.device) -> Finding:
+    parts = {name: size for name, size in memory.held(trainer).items() if size}
+    total, available = sum(parts.values()), memory.available(device)
+    detail = ", ".join(f"{name} {size / memory.GIB:.2g}" for name, size in parts.items())
+    fits = total < available
+    return Finding(
+        "what is always held fits in memory",
+        f"{total / memory.GIB:.2g} GiB of {available / memory.GIB:.0f} ({detail})"
+        + ("" if fits else ": try tune=lora, or update.ema and update.kl off"),
+        fits,
+    )
 
 
 def _picture(trainer: Trainer) -> Tensor:
@@ -81,15 +94,16 @@ def _picture(trainer: Trainer) -> Tensor:
 
 
 def _small_iteration(trainer: Trainer) -> Metrics:
-    """One group a process, no more images than fill a micro-batch; another prompt where all rewards are equal."""
+    """As many groups as fill a micro-batch, in each process; other prompts where all rewards are equal."""
     recipe, settings = trainer.recipe, trainer.recipe.rollout
     size = min(settings.group_size, max(4, settings.micro_batch))
-    few = settings.model_copy(update={"prompts": distributed.world_size(), "group_size": size})
+    prompts = min(settings.prompts, distributed.world_size() * -(-settings.micro_batch // size))
+    few = settings.model_copy(update={"prompts": prompts, "group_size": size})
     trainer.recipe = recipe.model_copy(update={"rollout": few})
     try:
         for _ in range(_TRIES):
             metrics = trainer.iterate()
-            if not metrics["skipped_groups"]:
+            if metrics["skipped_groups"] < prompts:
                 break
     finally:
         trainer.recipe = recipe

@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: one line per iteration, and a summary at the end."""
 
 import time
-from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from .preflight import Finding
 
 _TREND = 10  # iterations
 
+RECENT = 2 * _TREND
+"""How many iterations a trend and a diagnosis look back."""
+
 
 class Progress:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._console = Console(highlight=False, quiet=distributed.rank() != 0)
-        self._recent: deque[dict[str, Any]] = deque(maxlen=2 * _TREND)
         self._begin = time.monotonic()
         self._shown = 0
 
@@ -29,11 +31,12 @@ class Progress:
     def found(self, finding: Finding) -> None:
         self.say(f"preflight  {'ok' if finding.fits else 'NO'}  {finding.what}: {finding.detail}")
 
-    def show(self, metrics: dict[str, Any]) -> None:
-        self._recent.append(metrics)
+    def show(self, recent: Sequence[dict[str, Any]]) -> None:
+        """The last of them, and what it means beside those before."""
+        metrics = recent[-1]
         self._shown += 1
         left = (time.monotonic() - self._begin) / self._shown * (self._recipe.iterations - metrics["iteration"] - 1)
-        rewards = "  ".join(f"{name} {value:.3f}{self._trend(name)}" for name, value in metrics["rewards"].items())
+        rewards = "  ".join(f"{name} {value:.3f}{_trend(recent, name)}" for name, value in metrics["rewards"].items())
         seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
         window = metrics["window"]
         self.say(
@@ -41,7 +44,7 @@ class Progress:
             f"clipped {metrics['clipped']:.0%}  kl {metrics.get('kl', 0.0):.1e}  gap {metrics['first_gap']:.0e}  "
             f"{seconds} s  left {_minutes(left)}"
         )
-        if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose([*self._recent], self._recipe)):
+        if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
             self.say(f"      {words}")
 
     def evaluated(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
@@ -60,12 +63,13 @@ class Progress:
             f"  mixgrpo eval {folder}"
         )
 
-    def _trend(self, name: str) -> str:
-        """The last iterations against those before them."""
-        if len(self._recent) < 2 * _TREND:
-            return ""
-        values = [metrics["rewards"][name] for metrics in self._recent]
-        return f" ({(sum(values[_TREND:]) - sum(values[:_TREND])) / _TREND:+.3f})"
+
+def _trend(recent: Sequence[dict[str, Any]], name: str) -> str:
+    """The last iterations against those before them."""
+    if len(recent) < RECENT:
+        return ""
+    values = [metrics["rewards"][name] for metrics in recent]
+    return f" ({(sum(values[_TREND:]) - sum(values[:_TREND])) / _TREND:+.3f})"
 
 
 def _minutes(seconds: float) -> str:

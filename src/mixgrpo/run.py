@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,12 @@ from PIL import Image
 from . import checkpoint, distributed
 from .config import Recipe
 from .data import Prompt, evaluation_prompts, spread, train_prompts
+from .diagnosis import exploded
 from .evaluation import draw_pictures, per_kind, score
 from .models import load_model
 from .preflight import preflight
-from .progress import Progress
-from .recipe import load_recipe
-from .rewards.registry import Reward, find_reward
+from .progress import RECENT, Progress
+from .rewards.registry import Reward, find_rewards
 from .run_folder import RunFolder
 from .scoring import to_pil
 from .trackers import TRACKERS, Tracker, flat
@@ -39,13 +40,11 @@ def start(recipe: Recipe, folder: Path) -> None:
 
 def resume(folder: Path) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped."""
-    if not RunFolder(folder).recipe.is_file():
-        raise FileNotFoundError(f"{folder} holds no run: it has no recipe.yaml")
-    _go_on(load_recipe(str(RunFolder(folder).recipe)), folder)
+    _go_on(RunFolder(folder).load_recipe(), folder)
 
 
 def _go_on(recipe: Recipe, folder: Path) -> None:
-    rewards = {name: find_reward(name) for name in recipe.rewards}
+    rewards = find_rewards(recipe.rewards)
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     model = load_model(recipe.model, distributed.device())
@@ -58,14 +57,30 @@ class Run:
     ) -> None:
         self.trainer, self.rewards, self.folder = trainer, rewards, folder
         self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
+        if len(self.evaluated_on) < distributed.world_size():
+            raise ValueError(
+                f"{len(self.evaluated_on)} evaluation prompts: must be at least {distributed.world_size()}, the number "
+                "of processes, because each draws its share"
+            )
         self.progress = Progress(trainer.recipe)
+        self.recent: deque[Metrics] = deque(maxlen=RECENT)
         self.trackers: dict[str, Tracker] = {}
 
     def go(self) -> None:
+        try:
+            self._go()
+        except torch.OutOfMemoryError as error:
+            raise TrainingStopped(
+                f"out of memory in iteration {self.trainer.iteration}: {error}\nLower rollout.micro_batch, now "
+                f"{self.trainer.recipe.rollout.micro_batch}; or set update.checkpointing=true, or tune=lora."
+            ) from error
+
+    def _go(self) -> None:
         trainer, recipe = self.trainer, self.trainer.recipe
         newest = checkpoint.latest(self.folder.checkpoints)
         if newest is not None:
             trainer.restore(checkpoint.load(newest))
+        self.recent.extend(line for line in self.folder.lines() if line["iteration"] < trainer.iteration)
         if distributed.rank() == 0:
             self.folder.forget_after(trainer.iteration)
             self.trackers = {name: TRACKERS[name](recipe, self.folder.path) for name in recipe.trackers}
@@ -85,6 +100,8 @@ class Run:
                 if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
                     metrics["evaluation"] = self._look(done)
                 self._record(metrics)
+                if why := exploded(self.recent):
+                    raise TrainingStopped(f"{why}; the last checkpoint is from before.")
                 if done % recipe.save.every == 0 or done == recipe.iterations or stopping:
                     self._save()
         for tracker in self.trackers.values():
@@ -92,17 +109,18 @@ class Run:
         if trainer.iteration < recipe.iterations:
             self.progress.say(f"stopped after iteration {trainer.iteration}: mixgrpo resume {self.folder.path}")
             return
-        before = json.loads((self.folder.path / "evaluation-000000.json").read_text(encoding="utf-8"))
         after = self._look(trainer.iteration)
         if distributed.rank() == 0:
+            before = json.loads((self.folder.path / "evaluation-000000.json").read_text(encoding="utf-8"))
             export(trainer, self.folder)
             self.progress.finish(self.folder.path, before, after)
 
     def _record(self, metrics: Metrics) -> None:
+        self.recent.append(metrics)
         if distributed.rank() != 0:
             return
         self.folder.append(metrics)
-        self.progress.show(metrics)
+        self.progress.show([*self.recent])
         for name in [*self.trackers]:
             try:
                 self.trackers[name].log(metrics["iteration"], flat(metrics))
@@ -116,24 +134,30 @@ class Run:
 
     def _look(self, iteration: int) -> dict[str, Any]:
         """Rewards on the evaluation prompts per kind, and pictures of the same prompts from the same noise as ever."""
-        if distributed.rank() != 0:
-            return {}
         recipe, begin = self.trainer.recipe, time.perf_counter()
+        own = distributed.own(len(self.evaluated_on))
+        prompts = [self.evaluated_on[i] for i in own]
         with self.trainer.averaged(), self.trainer.precision():
             images = draw_pictures(
                 self.trainer.model,
-                self.evaluated_on,
+                prompts,
                 steps=recipe.evaluation.steps,
                 seed=recipe.seed,
                 micro_batch=recipe.rollout.micro_batch,
+                prompt_ids=own,
             )
-        scores = score(images, self.evaluated_on, self.rewards)
+        shown = range(0, len(self.evaluated_on), max(1, len(self.evaluated_on) // _SAMPLES))[:_SAMPLES]
+        pictures = [image.cpu() for i, image in zip(own, images, strict=True) if i in shown]
+        everyone = distributed.gather((score(images, prompts, self.rewards), pictures))
+        scores = {name: torch.cat([part[name] for part, _ in everyone]) for name in self.rewards}
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.evaluated_on).items()}
             for name, values in scores.items()
         }
+        if distributed.rank() != 0:
+            return result
         self.folder.samples.mkdir(exist_ok=True)
-        _grid(images[:: max(1, len(images) // _SAMPLES)][:_SAMPLES]).save(self.folder.samples / f"{iteration:06}.png")
+        _grid([image for _, part in everyone for image in part]).save(self.folder.samples / f"{iteration:06}.png")
         text = json.dumps({"iteration": iteration, "rewards": result}, indent=2)
         (self.folder.path / f"evaluation-{iteration:06}.json").write_text(text + "\n", encoding="utf-8")
         self.progress.evaluated(iteration, result, time.perf_counter() - begin)
@@ -145,6 +169,8 @@ def export(trainer: Trainer, folder: RunFolder) -> None:
     with trainer.averaged():
         transformer = trainer.model.transformer
         if trainer.recipe.tune == "full":
+            # Trained in float32, used in what the pipeline around it computes in.
+            transformer.to(getattr(torch, trainer.recipe.model.dtype))
             transformer.save_pretrained(folder.transformer)
         else:
             layers = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}

@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 
+from . import distributed
 from .config import Recipe
+from .recipe import load_recipe
 
 _PACKAGES = ("mixgrpo", "torch", "diffusers", "transformers", "peft", "numpy")
 
@@ -35,6 +37,9 @@ class RunFolder:
         self.transformer = path / "transformer"
 
     def create(self, recipe: Recipe) -> None:
+        """By the first process alone."""
+        if distributed.rank() != 0:
+            return
         if self.recipe.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already: continue it with `mixgrpo resume {self.path}`, "
@@ -52,27 +57,30 @@ class RunFolder:
         }
         (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
+    def load_recipe(self) -> Recipe:
+        """What the run was started with."""
+        if not self.recipe.is_file():
+            raise FileNotFoundError(f"{self.path} holds no run: it has no recipe.yaml")
+        return load_recipe(str(self.recipe))
+
     def append(self, line: dict[str, Any]) -> None:
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        """Whole ones: a crash may have left half of the last."""
+        lines: list[dict[str, Any]] = []
+        if self.metrics.exists():
+            for text in self.metrics.read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except json.JSONDecodeError:
+                    break
+        return lines
 
     def forget_after(self, iteration: int) -> None:
         """Drop what was recorded beyond a checkpoint that is being resumed: it will happen again."""
-        if not self.metrics.exists():
-            return
-        kept = []
-        for text in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # half a line: the crash came while it was written
-                break
-            if line["iteration"] < iteration:
-                kept.append(text + "\n")
+        kept = [line for line in self.lines() if line["iteration"] < iteration]
         aside = self.metrics.with_suffix(".part")
-        aside.write_text("".join(kept), encoding="utf-8")
+        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         aside.replace(self.metrics)

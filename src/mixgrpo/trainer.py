@@ -157,7 +157,7 @@ class Trainer:
         return stats, norms
 
     def _apply_gradients(self) -> float:
-        """Average over processes, clip, step."""
+        """Sum over processes, clip, step."""
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .config import Recipe
 from .models import Conditioning, FlowModel, VelocityField, load_model, with_transformer
-from .recipe import load_recipe
 from .run_folder import RunFolder
 from .tuning import as_it_is, without_adapters
 
@@ -29,9 +28,7 @@ class Tuned:
 
 def load_tuned(folder: Path, device: torch.device) -> Tuned:
     run = RunFolder(folder)
-    if not run.recipe.is_file():
-        raise FileNotFoundError(f"{folder} holds no run: it has no recipe.yaml")
-    recipe = load_recipe(str(run.recipe))
+    recipe = run.load_recipe()
     model = load_model(recipe.model, device)
     if not (run.lora if recipe.tune == "lora" else run.transformer).is_dir():
         raise FileNotFoundError(f"{folder} has no result yet: finish it with `mixgrpo resume {folder}`")

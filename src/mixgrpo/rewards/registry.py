@@ -4,7 +4,7 @@
 """
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from . import scenes, text
 from .aesthetic import aesthetic
 
 Reward = Callable[..., list[float]]
+
+
+def find_rewards(names: Iterable[str]) -> dict[str, Reward]:
+    return {name: find_reward(name) for name in names}
 
 
 def find_reward(name: str) -> Reward:

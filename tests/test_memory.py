@@ -1,0 +1,20 @@
+from mixgrpo.memory import held
+from runs import small_trainer
+
+
+def test_what_is_held_is_what_the_tensors_are() -> None:
+    trainer = small_trainer(update={"kl": 0.1, "ema": 0.9})
+    expected = held(trainer)
+    trainer.iterate()
+    moments = [trainer.optimizer.state[parameter] for parameter in trainer.parameters.values()]
+    held_moments = sum(state[name].nbytes for state in moments for name in ("exp_avg", "exp_avg_sq"))
+    assert expected["optimizer"] == held_moments
+    assert expected["gradients"] == sum(p.grad.nbytes for p in trainer.parameters.values() if p.grad is not None)
+    assert expected["average"] == sum(tensor.nbytes for tensor in trainer.average.values())
+    assert expected["KL reference"] == expected["gradients"]
+
+
+def test_adapters_hold_little_and_need_no_copy_for_the_kl() -> None:
+    full, lora = (held(small_trainer(tune=tune, update={"kl": 0.1}, lora={"rank": 2})) for tune in ("full", "lora"))
+    assert lora["optimizer"] < 0.2 * full["optimizer"]
+    assert lora["KL reference"] == 0
