@@ -21,7 +21,7 @@ _CLIP_TOKENS = 24  # instead of 77: as many as the longest caption has
 
 def build() -> FluxPipeline:
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=2.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=4.0),
         vae=_vae(),
         text_encoder=CLIPTextModel(_clip_config()),
         tokenizer=_clip_tokenizer(),

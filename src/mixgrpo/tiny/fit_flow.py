@@ -1,8 +1,9 @@
 """Train transformer and text encoders together, in two phases.
 
-First velocity matching, v = noise - image, with a caption in ten left out. A linear head on a middle block
-also names what each patch of the clean picture shows: from far in the noise only the caption can tell, so
-the captions are learned sooner. The head is thrown away.
+First velocity matching, v = noise - image, with a caption in ten left out. Two linear heads ask for more, and
+are thrown away. One on the first block asks each patch where it is, which FLUX says only by rotations in its
+attention. One on a middle block asks what the clean picture shows there: from far in the noise only the caption
+can tell, so the captions are learned sooner. Times lean to that end, too: a patch shows much through the noise.
 
 Then, as FLUX.1-dev was made, guidance distillation: the network learns, for a guidance scale it is told, what
 classifier-free guidance of its own earlier self would say.
@@ -26,11 +27,13 @@ from .stream import COLOUR_NAMES, FORM_NAMES, NOTHING, PATCH, examples
 from .tokens import tokenize
 
 _DROPPED_CAPTIONS = 0.1
-_NAMING_WEIGHT = 0.3
+_NAMING_WEIGHT, _PLACING_WEIGHT = 0.3, 0.3
 _NOTHING_WEIGHT = 0.2  # most patches show nothing, and that says little of the caption
 _STRONGEST_GUIDANCE = 5.0
 _AVERAGING = 0.999
 _MATRIX_RATE, _OTHER_RATE = 8e-3, 3e-3
+
+_SIDE = SIZE // PATCH
 
 Look = Callable[[int, FluxPipeline], None]
 
@@ -83,7 +86,7 @@ class _Training:
         self.network.train().requires_grad_(True)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.nothing = tokenize(pipeline, [""])
-        self.image_ids = pipeline._prepare_latent_image_ids(1, SIZE // PATCH, SIZE // PATCH, "cpu", torch.float32)
+        self.image_ids = pipeline._prepare_latent_image_ids(1, _SIDE, _SIDE, "cpu", torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
         self.order: list[int] = []
 
@@ -92,7 +95,8 @@ class _Training:
         self.network.load_state_dict(self.average.state_dict())
         self.teacher = copy.deepcopy(self.average)
         transformer = self.pipeline.transformer
-        self.head = nn.Linear(transformer.inner_dim, 2 + len(COLOUR_NAMES) + len(FORM_NAMES))
+        self.placing_head = nn.Linear(transformer.inner_dim, 2 * _SIDE)
+        self.naming_head = nn.Linear(transformer.inner_dim, 2 + len(COLOUR_NAMES) + len(FORM_NAMES))
         # Muon for the matrices between embeddings and output, AdamW for the rest.
         matrices = [
             parameter
@@ -100,7 +104,8 @@ class _Training:
             if parameter.ndim == 2 and "embedder" not in name and not name.startswith("proj_out")
         ]
         chosen = {id(parameter) for parameter in matrices}
-        others = [p for p in (*self.network.parameters(), *self.head.parameters()) if id(p) not in chosen]
+        heads = nn.ModuleList([self.placing_head, self.naming_head])
+        others = [p for p in (*self.network.parameters(), *heads.parameters()) if id(p) not in chosen]
         self.optimizers = [
             torch.optim.Muon(matrices, lr=rate * _MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=rate * _OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.01),
@@ -117,17 +122,23 @@ class _Training:
             torch.where(dropped[:, None], none, tokens[rows])
             for none, tokens in zip(self.nothing, self.data.tokens, strict=True)
         ]
-        middle: list[Tensor] = []
-        block = self.pipeline.transformer.single_transformer_blocks[0]
-        hook = block.register_forward_hook(lambda module, inputs, outputs: middle.append(outputs[1]))
+        transformer = self.pipeline.transformer
+        patches: list[Tensor] = []
+        hooks = [
+            block.register_forward_hook(lambda module, inputs, outputs: patches.append(outputs[1]))
+            for block in (transformer.transformer_blocks[0], transformer.single_transformer_blocks[0])
+        ]
         with torch.autocast("cpu", torch.bfloat16):
             predicted = velocity(self.network, x, sigma, torch.ones(len(rows)), told, self.image_ids)
-            named = self.head(middle[0]).float().flatten(0, 1)
-        hook.remove()
+            placed = self.placing_head(patches[0]).float()
+            named = self.naming_head(patches[1]).float().flatten(0, 1)
+        for hook in hooks:
+            hook.remove()
         colour, form = self.data.shown[rows].flatten(0, 1).unbind(1)
         naming = _naming_loss(named[:, : 1 + len(COLOUR_NAMES)], colour)
         naming = naming + _naming_loss(named[:, 1 + len(COLOUR_NAMES) :], form)
-        return [functional.mse_loss(predicted.float(), velocity_target), _NAMING_WEIGHT * naming]
+        flow = functional.mse_loss(predicted.float(), velocity_target)
+        return [flow, _NAMING_WEIGHT * naming, _PLACING_WEIGHT * _placing_loss(placed)]
 
     def distillation_losses(self) -> list[Tensor]:
         rows, x, sigma, _ = self._noised()
@@ -173,6 +184,13 @@ class _Training:
         return FluxPipeline(
             **{**self.pipeline.components, "transformer": transformer, "text_encoder": clip, "text_encoder_2": t5}
         )
+
+
+def _placing_loss(placed: Tensor) -> Tensor:
+    """[pictures, patches, rows + columns]: in which row and which column is each patch?"""
+    place = torch.arange(_SIDE**2).repeat(len(placed))
+    rows, columns = torch.split(placed.flatten(0, 1), _SIDE, dim=1)
+    return functional.cross_entropy(rows, place // _SIDE) + functional.cross_entropy(columns, place % _SIDE)
 
 
 def _naming_loss(named: Tensor, names: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ _TRAIN_SHARES: dict[Kind, int] = {
     "colours": 1,
     "position": 1,
     "binding": 2,
-    "text": 2,
+    "text": 3,
 }
 _EVALUATION_SIZES: dict[Kind, int] = {
     "single": 4,
@@ -52,7 +52,7 @@ def unseen(request: Request) -> bool:
 
 
 def train_requests(seed: int) -> Iterator[Request]:
-    """Endless; the two kinds that are hardest come twice as often."""
+    """Endless; the two kinds that are hardest come more often."""
     rng = random.Random(seed)
     while True:
         request = _draw(rng.choices([*_TRAIN_SHARES], [*_TRAIN_SHARES.values()])[0], rng)
