@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mixgrpo.run_folder import RunFolder
 from mixgrpo.trackers import TRACKERS, flat
 from runs import small_recipe
 
@@ -13,7 +14,7 @@ def test_nested_numbers_get_joined_names() -> None:
 
 
 def test_tensorboard_can_be_read_back(tmp_path: Path) -> None:
-    tracker = TRACKERS["tensorboard"](small_recipe(), tmp_path)
+    tracker = TRACKERS["tensorboard"](small_recipe(), RunFolder(tmp_path))
     for i in range(3):
         tracker.log(i, {"rewards/scenes": i / 2})
     tracker.close()

@@ -83,7 +83,7 @@ class Run:
         self.recent.extend(line for line in self.folder.lines() if line["iteration"] < trainer.iteration)
         if distributed.rank() == 0:
             self.folder.forget_after(trainer.iteration)
-            self.trackers = {name: TRACKERS[name](recipe, self.folder.path) for name in recipe.trackers}
+            self.trackers = {name: TRACKERS[name](recipe, self.folder) for name in recipe.trackers}
         with _stop_requests() as stop:
             if trainer.iteration == 0:
                 for finding in preflight(trainer):

@@ -1,7 +1,7 @@
 """A run's folder: what was asked for, where it ran, what happened, what came out.
 
 recipe.yaml        the resolved configuration
-environment.json   versions and hardware
+environment.json   the run's name, versions and hardware
 metrics.jsonl      one line per iteration: the source of truth
 samples/           pictures of fixed prompts from fixed noise
 checkpoints/       all state
@@ -12,6 +12,7 @@ transformer/       the result of a full run, in diffusers' format
 import json
 import os
 import platform
+import secrets
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class RunFolder:
         with self.recipe.open("w", encoding="utf-8") as file:
             YAML().dump(recipe.model_dump(mode="json"), file)
         environment = {
+            "name": f"{self.path.name}-{secrets.token_hex(3)}",
             "packages": {name: version(name) for name in _PACKAGES},
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -62,6 +64,12 @@ class RunFolder:
         if not self.recipe.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: it has no recipe.yaml")
         return load_recipe(str(self.recipe))
+
+    @property
+    def name(self) -> str:
+        """This run's alone, whatever other folders are called; the same after a resume."""
+        environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        return str(environment["name"])
 
     def append(self, line: dict[str, Any]) -> None:
         with self.metrics.open("a", encoding="utf-8") as file:

@@ -1,13 +1,14 @@
 """Where metrics go beside metrics.jsonl: TensorBoard, Weights & Biases, trackio. Each is an extra of its name.
 
 A tracker that cannot start stops the run at once; one that fails later is reported and left out.
+A resumed run goes on in the record it had.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from .config import Recipe
+from .run_folder import RunFolder
 
 
 class Tracker(Protocol):
@@ -17,10 +18,10 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._writer = SummaryWriter(str(folder.path / "tensorboard"))
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -31,10 +32,16 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         import wandb
 
-        self._run = wandb.init(project="mixgrpo", name=folder.name, dir=folder, config=recipe.model_dump(mode="json"))
+        self._run = wandb.init(
+            project="mixgrpo",
+            id=folder.name,
+            resume="allow",
+            dir=folder.path,
+            config=recipe.model_dump(mode="json"),
+        )
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=iteration)
@@ -44,11 +51,11 @@ class WeightsAndBiases:
 
 
 class Trackio:
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         import trackio
 
         self._trackio = trackio
-        trackio.init(project="mixgrpo", name=folder.name, config=recipe.model_dump(mode="json"))
+        trackio.init(project="mixgrpo", name=folder.name, resume="allow", config=recipe.model_dump(mode="json"))
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self._trackio.log({**values, "iteration": iteration})
@@ -57,7 +64,7 @@ class Trackio:
         self._trackio.finish()
 
 
-TRACKERS: dict[str, Callable[[Recipe, Path], Tracker]] = {
+TRACKERS: dict[str, Callable[[Recipe, RunFolder], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "trackio": Trackio,
