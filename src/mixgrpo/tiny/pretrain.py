@@ -34,7 +34,7 @@ class Budget:
     text_steps: int = 300
     text_batch: int = 128
     scenes: int = 65_536
-    flow_steps: int = 10_000
+    flow_steps: int = 3500
     distillation_steps: int = 400
     flow_batch: int = 64
 
