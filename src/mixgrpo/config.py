@@ -21,7 +21,7 @@ from .training_config import EvaluationConfig, LoraConfig, PromptsConfig, SaveCo
 
 class ModelConfig(Section):
     path: str
-    """A diffusers pipeline: a local folder, or a hub id; `tiny` is what `make pretrain` makes."""
+    """A diffusers pipeline: a local folder, or a hub id; `tiny` is the model that ships."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """What the model computes in. The trajectory itself is always float32."""
     height: int = Field(default=512, ge=8)

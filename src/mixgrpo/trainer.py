@@ -3,14 +3,13 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import checkpoint, distributed
 from .advantages import advantages
@@ -197,9 +196,7 @@ class Trainer:
         """The same in rollout and update, or their ratio would not start at 1."""
         dtype = getattr(torch, self.recipe.model.dtype)
         device = next(self.model.transformer.parameters()).device.type
-        # On a CPU the fused attention's backward pass is slower than the plain one's.
-        attention = sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext()
-        with attention, torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             yield
 
     @contextmanager

@@ -12,6 +12,7 @@ from mixgrpo.tiny.pretrain import Budget, pretrain
 TINY = Budget(
     vae_steps=100,
     vae_batch=2,
+    decoder_steps=100,
     text_steps=50,
     text_batch=8,
     scenes=64,
@@ -24,7 +25,7 @@ TINY = Budget(
 def test_a_short_training_learns_and_saves_a_pipeline(tmp_path: Path) -> None:
     trained = pretrain(tmp_path, TINY)
     log = [json.loads(line) for line in (tmp_path / "pretrain.jsonl").read_text().splitlines()]
-    assert [line["phase"] for line in log] == ["vae", "text", "encode", "flow", "distillation"]
+    assert [line["phase"] for line in log] == ["vae", "text", "encode", "flow", "distillation", "decoder"]
     assert log[0]["psnr"] > 8
     loaded = FluxPipeline.from_pretrained(tmp_path)
     for name, parameter in loaded.transformer.state_dict().items():
@@ -32,7 +33,9 @@ def test_a_short_training_learns_and_saves_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    budget = dataclasses.replace(TINY, vae_steps=3, text_steps=3, scenes=16, flow_steps=3, distillation_steps=2)
+    budget = dataclasses.replace(
+        TINY, vae_steps=3, decoder_steps=2, text_steps=3, scenes=16, flow_steps=3, distillation_steps=2
+    )
     first, second = (pretrain(tmp_path / name, budget).transformer.state_dict() for name in "ab")
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -34,8 +34,6 @@ def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowM
     The class is read before the weights, so that an unsupported model is refused at once.
     """
     path = tiny.path() if config.path == "tiny" else config.path
-    if config.path == "tiny" and not tiny.path().is_dir():
-        raise ValueError("model.path = tiny: that model does not ship yet; make one with `make pretrain`")
     _check_supported(DiffusionPipeline.load_config(path)["_class_name"], f"model.path = {config.path}")
     pipeline = DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, config.dtype))
     return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)

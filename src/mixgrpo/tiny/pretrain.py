@@ -1,4 +1,4 @@
-"""Make the tiny FLUX from nothing: its VAE, its text encoders, then the flow.
+"""Make the tiny FLUX from nothing: its VAE, its text encoders, the flow; then the decoder once more.
 
     make pretrain
 
@@ -18,7 +18,7 @@ from diffusers import FluxPipeline
 from .build import build
 from .fit_flow import encode_examples, fit_flow
 from .fit_text import fit_text
-from .fit_vae import fit_vae
+from .fit_vae import fit_vae, sharpen_decoder
 from .prompts import train_requests
 from .report import accuracy, adapt_tiny, sample, sample_grid
 from .world import KINDS
@@ -31,6 +31,7 @@ class Budget:
     seed: int = 0
     vae_steps: int = 1500
     vae_batch: int = 16
+    decoder_steps: int = 1000
     text_steps: int = 300
     text_batch: int = 128
     scenes: int = 65_536
@@ -74,6 +75,7 @@ def pretrain(folder: Path, budget: Budget) -> FluxPipeline:
         fit_flow(
             pipeline, data, budget.flow_steps, budget.distillation_steps, budget.flow_batch, budget.seed, log, look
         )
+        sharpen_decoder(pipeline.vae, budget.decoder_steps, budget.vae_batch, budget.seed + 5, log)
     pipeline.save_pretrained(folder, safe_serialization=True)
     return pipeline
 
