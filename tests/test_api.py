@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-import torch
+from diffusers import FluxPipeline
 from peft import LoraConfig
 from safetensors.torch import load_file
 
+from mixgrpo import tiny
 from mixgrpo.api import MixGRPOConfig, MixGRPOTrainer
-from mixgrpo.tiny.build import build
 from runs import brightness
 
 SECTIONS = {
@@ -21,9 +21,8 @@ PROMPTS = ["a star", "a red circle", "two squares"]
 
 
 def test_a_pipeline_a_function_and_an_adapter_train(tmp_path: Path) -> None:
-    torch.manual_seed(0)
     trainer = MixGRPOTrainer(
-        model=build(),
+        model=FluxPipeline.from_pretrained(tiny.path()),
         reward_funcs=["scenes", brightness],
         args=MixGRPOConfig(tmp_path / "run", **SECTIONS, rewards={"scenes": 0.5}),
         train_dataset=PROMPTS,
@@ -40,7 +39,7 @@ def test_a_pipeline_a_function_and_an_adapter_train(tmp_path: Path) -> None:
 def test_a_weight_without_its_reward_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rewards sharpness: given a weight, but not among reward_funcs"):
         MixGRPOTrainer(
-            model=build(),
+            model="tiny",
             reward_funcs=[brightness],
             args=MixGRPOConfig(tmp_path / "run", **SECTIONS, rewards={"sharpness": 1.0}),
             train_dataset=PROMPTS,

@@ -1,9 +1,10 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from mixgrpo.data import batch, development_prompts, evaluation_prompts, prompts_of, train_prompts
+from mixgrpo.data import batch, evaluation_prompts, prompts_of, train_prompts
 
 
 def test_a_pass_sees_every_prompt_once_in_an_order_of_its_own() -> None:
@@ -40,10 +41,9 @@ def test_a_row_without_a_prompt_is_refused() -> None:
         prompts_of([{"caption": "x", "n": 1}])
 
 
-def test_what_is_trained_on_tuned_on_and_held_out_do_not_overlap() -> None:
-    train = {p.text for p in train_prompts("scenes", 0, 2000)}
-    held_out = {p.text for p in evaluation_prompts("scenes")}
-    development = development_prompts(1, 70)
-    assert len(held_out) == 514
-    assert not held_out & (train | {p.text for p in development})
-    assert len(development) == 70
+def test_training_asks_for_the_kinds_that_are_held_out_in_their_proportions_and_for_none_of_those() -> None:
+    train, held_out = train_prompts("scenes", 0, 3000), evaluation_prompts("scenes")
+    assert not {p.text for p in train} & {p.text for p in held_out}
+    for kind, count in Counter(p.metadata["kind"] for p in held_out).items():
+        share = sum(p.metadata["kind"] == kind for p in train) / len(train)
+        assert share == pytest.approx(count / len(held_out), abs=0.04)

@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: real processes, a real FLUX with random weights, real signals."""
+"""Whole runs as a user starts them: real processes, the model that ships, real signals."""
 
 import json
 import os
@@ -17,7 +17,6 @@ import pipelines
 from mixgrpo.models import adapt
 from mixgrpo.run import export
 from mixgrpo.run_folder import RunFolder
-from mixgrpo.tiny.build import build
 from mixgrpo.tuned import hybrid, load_tuned
 from runs import small_trainer
 
@@ -55,12 +54,10 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A model, a reward from a user's own file, and little of everything: what to start `train` with."""
+    """A reward from a user's own file, and little of everything: what to start `train` with."""
     folder = tmp_path_factory.mktemp("given")
-    torch.manual_seed(0)
-    build().save_pretrained(folder / "model")
     (folder / "own.py").write_text(REWARD)
-    return [*SMALL, f"model.path={folder}/model", f'rewards={{"{folder}/own.py:brightness": 1.0, scenes: 0.0}}']
+    return [*SMALL, f'rewards={{"{folder}/own.py:brightness": 1.0, scenes: 0.0}}']
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .tiny.prompts import evaluation_requests, train_requests
+from .tiny.prompts import EVALUATION_SIZES, evaluation_requests, train_requests
 from .tiny.world import Request, caption
 
 
@@ -28,22 +28,12 @@ def prompts_of(rows: Dataset) -> list[Prompt]:
 def train_prompts(source: str, seed: int, count: int) -> list[Prompt]:
     """At least the `count` prompts that a run needs, or all of a file."""
     if source == "scenes":
-        return [_scene(request) for request in islice(train_requests(seed), count)]
+        return [_scene(request) for request in islice(train_requests(seed, EVALUATION_SIZES), count)]
     return _from_file(source)
 
 
 def evaluation_prompts(source: str) -> list[Prompt]:
     return [*map(_scene, evaluation_requests())] if source == "scenes" else _from_file(source)
-
-
-def development_prompts(seed: int, count: int) -> list[Prompt]:
-    """The same number of each kind, from the training stream at a seed of its own: to tune on."""
-    by_kind: dict[str, list[Prompt]] = {}
-    for request in train_requests(seed):
-        by_kind.setdefault(request.kind, []).append(_scene(request))
-        if len(by_kind) == 7 and all(len(found) >= count // 7 for found in by_kind.values()):
-            break
-    return [prompt for found in by_kind.values() for prompt in found[: count // 7]]
 
 
 def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:

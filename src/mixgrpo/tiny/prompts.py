@@ -6,7 +6,7 @@ that are never seen together. Training draws from the rest, so the two cannot ov
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .world import (
     BACKGROUNDS,
@@ -31,7 +31,7 @@ _TRAIN_SHARES: dict[Kind, int] = {
     "binding": 2,
     "text": 1,
 }
-_EVALUATION_SIZES: dict[Kind, int] = {
+EVALUATION_SIZES: dict[Kind, int] = {
     "single": 4,
     "two": 20,
     "counting": 90,
@@ -51,11 +51,11 @@ def unseen(request: Request) -> bool:
     return any((thing.colour, thing.shape) in NEVER_TOGETHER for thing in request.things)
 
 
-def train_requests(seed: int) -> Iterator[Request]:
-    """Endless; the two kinds that are hardest come twice as often."""
+def train_requests(seed: int, shares: Mapping[Kind, int] = _TRAIN_SHARES) -> Iterator[Request]:
+    """Endless, never one that is held out. In pre-training the two kinds that are hardest come twice as often."""
     rng = random.Random(seed)
     while True:
-        request = _draw(rng.choices([*_TRAIN_SHARES], [*_TRAIN_SHARES.values()])[0], rng)
+        request = _draw(rng.choices([*shares], [*shares.values()])[0], rng)
         if not held_out(request):
             yield request
 
@@ -64,7 +64,7 @@ def evaluation_requests() -> list[Request]:
     """The held-out set: fixed, all different, sorted by kind."""
     rng = random.Random("evaluation")
     chosen: dict[str, Request] = {}
-    for kind, size in _EVALUATION_SIZES.items():
+    for kind, size in EVALUATION_SIZES.items():
         found: dict[str, Request] = {}
         while len(found) < size:
             request = _draw(kind, rng)
