@@ -55,7 +55,7 @@ class MixGRPOTrainer:
             for name, reward in ((r if isinstance(r, str) else r.__name__, r) for r in reward_funcs)
         }
         sections = dict(args.sections)
-        path = model if isinstance(model, str) else model.name_or_path or "given"
+        path = model if isinstance(model, str) else str(model.name_or_path or "given")
         sections["model"] = {**sections.get("model", {}), "path": path}
         sections["rewards"] = {**dict.fromkeys(rewards, 1.0), **sections.get("rewards", {})}
         if peft_config is not None:
