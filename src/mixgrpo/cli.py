@@ -4,7 +4,9 @@ What needs torch is imported where it is used: `mixgrpo plan` answers at once.
 """
 
 import json
+import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,9 +151,22 @@ def _process_group() -> Iterator[None]:
         distributed.stop()
 
 
+def _quiet_libraries() -> None:
+    """No bars for loading what takes a second, and no word of what is as it should be."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    for handler in logging.getLogger("transformers").handlers:
+        handler.addFilter(lambda record: "requires torchvision" not in record.getMessage())
+    warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # float32 weights under autocast
+
+
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """What the user can mend is said in a sentence, without a traceback."""
+    _quiet_libraries()
     from .scoring import RewardError
     from .trainer import TrainingStopped
 

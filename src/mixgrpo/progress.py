@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -23,7 +24,6 @@ class Progress:
         self._recipe = recipe
         self._console = Console(highlight=False, quiet=distributed.rank() != 0)
         self._begin = time.monotonic()
-        self._shown = 0
 
     def say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -34,8 +34,8 @@ class Progress:
     def show(self, recent: Sequence[dict[str, Any]]) -> None:
         """The last of them, and what it means beside those before."""
         metrics = recent[-1]
-        self._shown += 1
-        left = (time.monotonic() - self._begin) / self._shown * (self._recipe.iterations - metrics["iteration"] - 1)
+        usual = fmean(sum(earlier["seconds"].values()) for earlier in recent)
+        left = usual * (self._recipe.iterations - metrics["iteration"] - 1)
         rewards = "  ".join(f"{name} {value:.3f}{_trend(recent, name)}" for name, value in metrics["rewards"].items())
         seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
         window = metrics["window"]
