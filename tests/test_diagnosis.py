@@ -6,7 +6,7 @@ import pytest
 from mixgrpo.diagnosis import diagnose, exploded
 from runs import small_recipe
 
-RECIPE = small_recipe(rewards={"wanted": 1.0, "watched": 0.0})
+RECIPE = small_recipe(rewards={"wanted": 1.0, "watched": 0.0}, update={"clip_range": 1e-2, "updates": 2})
 
 
 def run(wanted: float = 0.0, watched: float = 0.0, **changes: Any) -> list[dict[str, Any]]:

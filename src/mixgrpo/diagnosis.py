@@ -44,7 +44,9 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
             f"{', '.join(rising)} rises while {', '.join(falling)} falls: over-optimisation. Stop here, or raise "
             "update.kl; `mixgrpo sample --hybrid 0.8` tempers it."
         )
-    if len(recent) >= 20 and not any(abs(_trend(recent, name)) > 1 for name in trained) and clipped < 0.01:
+    moving = any(abs(_trend(recent, name)) > 1 for name in trained)
+    # With one update an iteration no ratio ever leaves 1, which says nothing.
+    if len(recent) >= 20 and not moving and clipped < 0.01 and recipe.update.updates > 1:
         return "rewards are flat and no ratio reaches the clip: a higher update.learning_rate may help."
     return ""
 

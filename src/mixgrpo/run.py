@@ -169,8 +169,8 @@ def export(trainer: Trainer, folder: RunFolder) -> None:
     with trainer.averaged():
         transformer = trainer.model.transformer
         if trainer.recipe.tune == "full":
-            # Trained in float32, used in what the pipeline around it computes in.
-            transformer.to(getattr(torch, trainer.recipe.model.dtype))
+            for parameter in transformer.parameters():  # trained in float32, used in what the pipeline computes in
+                parameter.data = parameter.data.to(getattr(torch, trainer.recipe.model.dtype))
             transformer.save_pretrained(folder.transformer)
         else:
             layers = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(transformer).items()}
