@@ -5,8 +5,10 @@ colour (the palette's nearest) and a shape (the template that overlaps its mask 
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from ..tiny.world import BACKGROUNDS, COLOURS, SHAPES
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Verdict = TypeVar("Verdict")
 
 _GRID = 14  # a mask is compared at this size
 _CONTRAST = 60.0  # a pixel this far from the background (of 442) belongs to something
@@ -49,10 +52,24 @@ class Seen:
 @dataclass(frozen=True)
 class Sight:
     background: str | None
-    things: list[Seen]
+    things: tuple[Seen, ...]
     clutter: int
 
 
+def once_per_picture(judge: Callable[[Pixels], Verdict]) -> Callable[[Pixels], Verdict]:
+    """Several rewards ask the same of the pictures of a batch; the answer is worked out for the first of them."""
+
+    @lru_cache(maxsize=1024)
+    def of_bytes(data: bytes, shape: tuple[int, ...]) -> Verdict:
+        return judge(np.frombuffer(data, np.uint8).reshape(shape))
+
+    def remembered(picture: Pixels) -> Verdict:
+        return of_bytes(picture.tobytes(), picture.shape)
+
+    return remembered
+
+
+@once_per_picture
 def look(picture: Pixels) -> Sight:
     """What there is to see in [64, 64, 3]."""
     pixels = picture.astype(np.float32)
@@ -67,7 +84,7 @@ def look(picture: Pixels) -> Sight:
             clutter += size
         else:
             things.append(_recognise(pixels[where], distance[where], mask, where))
-    return Sight(_nearest(ground, BACKGROUNDS), things, clutter)
+    return Sight(_nearest(ground, BACKGROUNDS), tuple(things), clutter)
 
 
 def _recognise(pixels: Floats, distance: Floats, mask: NDArray[np.bool_], where: tuple[slice, slice]) -> Seen:

@@ -9,12 +9,9 @@ import string
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..tiny.render import LETTER_PITCH, Scene, draw, letter_centres
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from .sight import Floats, Pixels, once_per_picture
 
 _TOP, _BOTTOM = 22, 42  # the rows a line of letters covers
 _HALF = 6  # half a slot: a letter is judged by what of it lies inside its own
@@ -27,6 +24,7 @@ _STROKE = 12  # the pixels of the thinnest stroke
 _MATCH = 0.72  # the least correlation with a glyph that counts as one
 
 
+@once_per_picture
 def read(picture: Pixels) -> str:
     """The word in [64, 64, 3]; empty where there is none. `?` is a mark that is no letter."""
     ink = _ink(picture)
