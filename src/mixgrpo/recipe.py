@@ -138,10 +138,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise RecipeError(f"{override!r} is not an override: write key=value, such as window.size=2")
-    *sections, field = VERL_NAMES.get(name, name).split(".")
-    if sections[:1] == ["rewards"]:  # a reward's name may be a file's, with a dot
-        sections, field = ["rewards"], name.removeprefix("rewards.")
     value = _verl_value(name, _parse(text, what=override))
+    if name.startswith("rewards."):
+        data["rewards"] = _with_reward(data.get("rewards", {}), name.removeprefix("rewards."), value)
+        return
+    *sections, field = VERL_NAMES.get(name, name).split(".")
     target = data
     for section in sections:
         target = target.setdefault(section, {})
@@ -156,6 +157,20 @@ def _apply(data: dict[str, Any], override: str) -> None:
         for section in SECTIONS:
             data.pop(section, None)
     target[field] = value
+
+
+def _with_reward(rewards: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """`label`, or `label.option`; the label may be path/to/file.py:function, with a dot of its own. A number is
+    the weight, whatever options there are.
+    """
+    path, colon, last = key.rpartition(":")
+    label, _, option = last.partition(".")
+    label = path + colon + label
+    before = rewards.get(label, {})
+    options = before if isinstance(before, dict) else {"weight": before}
+    if option or not isinstance(value, dict):
+        value = {**options, option or "weight": value}
+    return {**rewards, label: value}
 
 
 def _sentence(detail: ErrorDetails) -> str:
