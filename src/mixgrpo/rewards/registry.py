@@ -8,12 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..scoring_config import RewardConfig
+from .geneval import geneval
+from .jpeg import jpeg_compressibility, jpeg_incompressibility
+from .ocr import ocr
 from .options import checked_options
 from .own import load_function
 from .reward import Reward
 from .world import scenes, scenes_aesthetic, scenes_strict, scenes_text
 
 REWARDS: dict[str, Callable[..., Reward]] = {
+    "geneval": geneval,
+    "jpeg-compressibility": jpeg_compressibility,
+    "jpeg-incompressibility": jpeg_incompressibility,
+    "ocr": ocr,
     "scenes": scenes,
     "scenes-aesthetic": scenes_aesthetic,
     "scenes-strict": scenes_strict,
