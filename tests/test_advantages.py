@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mixgrpo.advantages import Aggregation, advantages, group_advantages, told_apart
+from mixgrpo.advantages import Aggregation, advantages, group_advantages, group_std, told_apart
 
 
 def test_by_hand() -> None:
@@ -56,6 +56,11 @@ def test_an_image_counts_where_every_reward_has_scored_it(aggregation: Aggregati
     got = advantages({"a": a, "b": b}, weights, aggregation)
     torch.testing.assert_close(got[:, :3], advantages({"a": a[:, :3], "b": b[:, :3]}, weights, aggregation))
     assert got[:, 3].isnan().all()
+
+
+def test_the_std_is_a_samples_over_those_scored() -> None:
+    scores = torch.tensor([[1.0, 2.0, 3.0, math.nan], [2.0, math.nan, math.nan, math.nan], [math.nan] * 4])
+    torch.testing.assert_close(group_std(scores), torch.tensor([1.0, math.nan, math.nan]), equal_nan=True)
 
 
 def test_a_group_is_told_apart_by_any_reward_among_the_images_that_count() -> None:

@@ -20,10 +20,13 @@ def group_advantages(rewards: Tensor) -> Tensor:
     """(r - mean) / (std + 1e-8) over the scored images of each group; fewer than two have nothing to compare."""
     if rewards.shape[1] < 2:
         raise ValueError(f"group size {rewards.shape[1]}: a group needs 2 images to be compared with each other")
-    centred = rewards - rewards.nanmean(1, keepdim=True)
-    scored = centred.isfinite().sum(1, keepdim=True)
-    std = (centred.square().nansum(1, keepdim=True) / (scored - 1)).sqrt()  # 0 / 0 where there is one score
-    return centred / (std + _EPSILON)
+    return (rewards - rewards.nanmean(1, keepdim=True)) / (group_std(rewards)[:, None] + _EPSILON)
+
+
+def group_std(rewards: Tensor) -> Tensor:
+    """[prompts]: of a sample, the scored images of each group; NaN where there are fewer than two."""
+    squares = (rewards - rewards.nanmean(1, keepdim=True)).square()
+    return (squares.nansum(1) / (squares.isfinite().sum(1) - 1).clamp(min=0)).sqrt()  # 0 / 0 of fewer than two
 
 
 def advantages(

@@ -45,8 +45,8 @@ class Progress:
             f"{seconds} s  left {_minutes(left)}"
         )
         for name, again in metrics["retried_scores"].items():
-            if again:
-                failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
+            failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
+            if again or failed:
                 self.say(f"      {name}: {again} scores asked for again, {failed} failed and left out. {why}".rstrip())
         if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
             self.say(f"      {words}")

@@ -138,11 +138,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise RecipeError(f"{override!r} is not an override: write key=value, such as window.size=2")
-    value = _verl_value(name, _parse(text, what=override))
-    if name.startswith("rewards."):
-        data["rewards"] = _with_reward(data.get("rewards", {}), name.removeprefix("rewards."), value)
-        return
     *sections, field = VERL_NAMES.get(name, name).split(".")
+    if sections[:1] == ["rewards"]:  # a reward's name may be a file's, with a dot
+        sections, field = ["rewards"], name.removeprefix("rewards.")
+    value = _verl_value(name, _parse(text, what=override))
     target = data
     for section in sections:
         target = target.setdefault(section, {})
@@ -152,6 +151,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         # Another strategy has other keys: those of the recipe's own that it does not know go with the old one.
         for key in target.keys() - _WINDOWS[value].model_fields.keys():
             del target[key]
+    if sections == ["rewards"]:
+        field, value = _reward_entry(target, field, value)
     if name == "algorithm":
         # Another algorithm is meant whole: what the recipe said for its own goes.
         for section in SECTIONS:
@@ -159,18 +160,18 @@ def _apply(data: dict[str, Any], override: str) -> None:
     target[field] = value
 
 
-def _with_reward(rewards: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """`label`, or `label.option`; the label may be path/to/file.py:function, with a dot of its own. A number is
-    the weight, whatever options there are.
+def _reward_entry(rewards: dict[str, Any], key: str, value: Any) -> tuple[str, Any]:
+    """The label in `label` or `label.option`, and its new entry. A label may be path/to/file.py:function, with a dot
+    of its own. A number changes the weight and leaves the options.
     """
     path, colon, last = key.rpartition(":")
     label, _, option = last.partition(".")
     label = path + colon + label
+    if isinstance(value, dict) and not option:
+        return label, value
     before = rewards.get(label, {})
     options = before if isinstance(before, dict) else {"weight": before}
-    if option or not isinstance(value, dict):
-        value = {**options, option or "weight": value}
-    return {**rewards, label: value}
+    return label, {**options, option or "weight": value}
 
 
 def _sentence(detail: ErrorDetails) -> str:

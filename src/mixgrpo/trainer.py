@@ -12,7 +12,7 @@ from peft import LoraConfig as PeftLoraConfig
 from torch import Tensor, nn
 
 from . import checkpoint, distributed
-from .advantages import advantages, told_apart
+from .advantages import advantages, group_std, told_apart
 from .config import Recipe
 from .data import Prompt, batch
 from .models import Conditioning, FlowModel
@@ -220,7 +220,7 @@ def _reward_metrics(scores: Mapping[str, Tensor], scored: Scored) -> Metrics:
     """Per reward: its mean, its std within groups, and what failed."""
     return {
         "rewards": {name: score.nanmean().item() for name, score in scores.items()},
-        "spread": {name: score.std(1).nanmean().item() for name, score in scores.items()},
+        "spread": {name: group_std(score).nanmean().item() for name, score in scores.items()},
         "failed_scores": scored.failed,
         "retried_scores": scored.retried,
         "score_errors": scored.errors,

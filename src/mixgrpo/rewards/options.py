@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+_CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
 
 def checked_options(
     label: str, factory: Callable[..., Any], given: Mapping[str, Any], also: Iterable[str] = ()
@@ -15,12 +17,12 @@ def checked_options(
     """Those given, as the factory's types, or a ValueError with a sentence for each that is wrong. `also`: further keys
     that may have been meant.
     """
-    parameters = inspect.signature(factory, eval_str=True).parameters
+    parameters = inspect.signature(factory).parameters
     fields: dict[str, Any] = {
         name: (option.annotation, ... if option.default is option.empty else option.default)
         for name, option in parameters.items()
     }
-    model = create_model(label, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+    model = create_model(label, __config__=_CHECKS, **fields)
     try:
         options = model.model_validate(dict(given))
     except ValidationError as error:
