@@ -202,7 +202,7 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"{key}.strategy = {context['tag']!r}: must be {_or([*_WINDOWS])}"
         case "union_tag_not_found":
             return f"{key}.strategy is missing: must be {_or([*_WINDOWS])}"
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"{key} = {given!r}: must be a section with keys of its own"
         case _:
             allowed = detail["msg"].replace("Input should be", "must be")

@@ -76,7 +76,11 @@ def test_the_label_of_an_override_may_be_a_file(own: str) -> None:
             {"geneval": {"detector": "d.py:d", "threshold": "low"}},
             "rewards.geneval.threshold = 'low': must be a valid number",
         ),
-        ({"own.py:score": {"device": "cuda"}}, "rewards.own.py:score.device: only a reward that ships has options"),
+        ({"own.py:score": {"device": "cuda"}}, "rewards.own.py:score.device: a function of your own has no options"),
+        (
+            {"geneva": {"detector": "d.py:d"}},
+            "rewards.geneva.detector: there is no reward 'geneva'; the nearest known one is geneval",
+        ),
         ({"scenes": "much"}, "rewards.scenes.weight = 'much': must be a valid number"),
         ({"scenes": -1}, "rewards.scenes.weight = -1: must be greater than or equal to 0"),
     ],
@@ -89,7 +93,7 @@ def test_options_that_a_reward_does_not_have_are_refused(rewards: dict[str, obje
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scens", "rewards.scens: no reward 'scens'; known are .*scenes"),
+        ("scens", "rewards.scens: there is no reward 'scens'; the nearest known one is scenes"),
         ("nowhere.py:score", "nowhere.py:score: there is no Python file 'nowhere.py'"),
     ],
 )

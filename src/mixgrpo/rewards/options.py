@@ -31,13 +31,17 @@ def checked_options(
     return {name: getattr(options, name) for name in options.model_fields_set}
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    names = [*known]
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"the nearest known one is {close[0]}" if close else f"known are {', '.join(names)}"
+
+
 def _sentence(label: str, detail: ErrorDetails, known: list[str]) -> str:
     key = ".".join(["rewards", label, *map(str, detail["loc"])])
     match detail["type"]:
         case "extra_forbidden":
-            close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-            there_is = f"the nearest known one is {close[0]}" if close else f"known are {', '.join(known)}"
-            return f"{key} = {detail['input']!r}: unknown option; {there_is}"
+            return f"{key} = {detail['input']!r}: unknown option; {nearest(str(detail['loc'][-1]), known)}"
         case "missing":
             return f"{key} is missing: it has no default and must be given"
         case _:

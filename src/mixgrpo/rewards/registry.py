@@ -11,7 +11,7 @@ from ..scoring_config import RewardConfig
 from .geneval import geneval
 from .jpeg import jpeg_compressibility, jpeg_incompressibility
 from .ocr import ocr
-from .options import checked_options
+from .options import checked_options, nearest
 from .own import load_function
 from .reward import Reward
 from .world import scenes, scenes_aesthetic, scenes_strict, scenes_text
@@ -39,19 +39,24 @@ def find_reward(label: str, entry: RewardConfig) -> Reward:
     if factory is not None:
         return factory(**_options(label, factory, entry))
     if ":" not in name:
-        raise ValueError(f"rewards.{label}: no reward {name!r}; known are {', '.join(REWARDS)}, and file.py:function")
+        raise ValueError(f"rewards.{label}: {_unknown(name)}")
     function: Reward = load_function(name)
     return function
 
 
 def check_options(label: str, entry: RewardConfig) -> None:
     """Does the reward of this entry take the options it gives? A ValueError says what is wrong."""
-    factory = _factory(entry.reward or label, entry)
+    name = entry.reward or label
+    factory = _factory(name, entry)
     if factory is not None:
         _options(label, factory, entry)
     elif entry.options:
-        key = next(iter(entry.options))
-        raise ValueError(f"rewards.{label}.{key}: only a reward that ships has options; known are {', '.join(REWARDS)}")
+        why = "a function of your own has no options" if ":" in name else _unknown(name)
+        raise ValueError(f"rewards.{label}.{next(iter(entry.options))}: {why}")
+
+
+def _unknown(name: str) -> str:
+    return f"there is no reward {name!r}; {nearest(name, REWARDS)}, and your own is path/to/file.py:function"
 
 
 def _factory(name: str, entry: RewardConfig) -> Callable[..., Reward] | None:
