@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixgrpo.run_folder import RunFolder
 
-SMALL = ["rollout.prompts=2", "rollout.group_size=4", "rollout.micro_batch=8", "evaluation.prompts=2", "grid.steps=6"]
+SMALL = ["rollout.prompts=2", "rollout.group_size=4", "evaluation.prompts=2", "evaluation.steps=2"]
 
 
 def test_an_own_reward_trains_beside_others_and_is_recorded_like_them(tmp_path: Path) -> None:
