@@ -13,7 +13,7 @@ from mixgrpo.config import Recipe
 from mixgrpo.data import prompts_of
 from mixgrpo.models import adapt
 from mixgrpo.recipe import resolve
-from mixgrpo.rewards.registry import Reward
+from mixgrpo.rewards.reward import Reward
 from mixgrpo.trainer import Trainer
 
 PROMPTS = ["a red circle", "two blue squares", "CAT", "a star above a ring"]

@@ -28,7 +28,7 @@ def test_a_pipeline_a_function_and_an_adapter_train(tmp_path: Path) -> None:
         train_dataset=PROMPTS,
         peft_config=LoraConfig(r=8, lora_alpha=16, target_modules=["to_q", "to_v"]),
     )
-    assert trainer.recipe.rewards == {"scenes": 0.5, "brightness": 1.0}
+    assert trainer.recipe.weights == {"scenes": 0.5, "brightness": 1.0}
     trainer.train()
     assert [line["iteration"] for line in trainer.folder.lines()] == [0, 1]
     adapters = load_file(trainer.folder.lora / "pytorch_lora_weights.safetensors")

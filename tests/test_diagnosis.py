@@ -21,7 +21,7 @@ def run(wanted: float = 0.0, watched: float = 0.0, **changes: Any) -> list[dict[
             "first_gap": 1e-7,
             "clipped": 0.1,
             "skipped_groups": 0,
-            "failed_scores": 0,
+            "failed_scores": {"wanted": 0, "watched": 0},
             **changes,
         }
         for i in range(20)
@@ -38,7 +38,7 @@ def test_a_run_that_goes_well_needs_no_words() -> None:
         (run(first_gap=5e-3), "the clip acts on rounding"),
         (run(skipped_groups=2), "67% of the groups have equal rewards"),
         (run(clipped=0.95), "95% of the ratios are clipped"),
-        (run(failed_scores=1), "20 scores were no numbers"),
+        (run(failed_scores={"wanted": 1, "watched": 0}), "scores failed: 20 by wanted"),
         (run(wanted=0.2, watched=-0.2), "wanted rises while watched falls: over-optimisation"),
         (run(clipped=0.0), "rewards are flat"),
     ],

@@ -140,7 +140,7 @@ def test_an_own_recipe_file(tmp_path: Path) -> None:
 
 def test_a_reward_may_be_a_file_and_a_function() -> None:
     recipe = resolve(MINIMAL, ["rewards.some/dir/own.py:score=0.5", "rewards.scenes=1"])
-    assert recipe.rewards == {"some/dir/own.py:score": 0.5, "scenes": 1.0}
+    assert recipe.weights == {"some/dir/own.py:score": 0.5, "scenes": 1.0}
 
 
 def test_some_reward_must_count() -> None:

@@ -115,25 +115,32 @@ def test_groups_of_equal_rewards_teach_nothing() -> None:
     assert same(weights(trainer), before)
 
 
-def test_a_score_that_is_no_number_leaves_its_group_out() -> None:
-    def broken(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
-        values = brightness(images, prompts)
-        return [math.nan if prompt == prompts[0] else value for prompt, value in zip(prompts, values, strict=True)]
+@pytest.mark.parametrize(("failing", "skipped", "rows"), [({0, 5, 10}, 0, 3 * (1 + 3)), ({0, 1, 2}, 1, 2 * (1 + 4))])
+def test_images_without_a_score_are_left_out_of_the_update(failing: set[int], skipped: int, rows: int) -> None:
+    """Rows: what the update ran the model on, one state that a group shares and one of each image that counts."""
+    pictures: list[bytes] = []
 
-    trainer = small_trainer(reward=broken, rollout={"prompts": 3, "group_size": 4, "micro_batch": 100})
+    def blind(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        pictures.extend(image.tobytes() for image in images if len(pictures) < 12)
+        values = zip([pictures.index(image.tobytes()) for image in images], brightness(images, prompts), strict=True)
+        return [math.nan if number in failing else value for number, value in values]
+
+    rollout = {"prompts": 3, "group_size": 4, "micro_batch": 100}
+    trainer = small_trainer(reward=blind, rollout=rollout, scoring={"stop_above": 0.25})
+    before = weights(trainer)
     metrics = trainer.iterate()
-    assert (metrics["failed_scores"], metrics["skipped_groups"]) == (4, 1)
+    assert metrics["failed_scores"] == {"brightness": 3}
+    assert (metrics["skipped_groups"], metrics["update_rows"]) == (skipped, rows)
+    assert not same(weights(trainer), before)
     assert all(parameter.isfinite().all() for parameter in trainer.parameters.values())
 
 
-def test_a_failing_reward_is_named_with_its_prompt() -> None:
-    def failing(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
-        raise KeyError("score")
-
-    with pytest.raises(RewardError, match=r"reward brightness failed on \d images, the first for '.*': KeyError"):
-        small_trainer(reward=failing).iterate()
-    with pytest.raises(RewardError, match=r"reward brightness gave 1 scores for 5 images"):
-        small_trainer(reward=lambda images, prompts, **metadata: [0.0]).iterate()
+def test_too_many_failed_scores_stop_before_an_update() -> None:
+    trainer = small_trainer(reward=lambda images, prompts, **metadata: [math.nan] * len(images))
+    before = weights(trainer)
+    with pytest.raises(RewardError, match="reward brightness has no score for 12 of 12 images"):
+        trainer.iterate()
+    assert same(weights(trainer), before)
 
 
 def test_a_gradient_that_explodes_stops_before_it_touches_the_weights() -> None:

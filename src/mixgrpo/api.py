@@ -23,7 +23,8 @@ from . import distributed
 from .data import Dataset, prompts_of
 from .models import adapt, load_model
 from .recipe import resolve
-from .rewards.registry import Reward, find_reward
+from .rewards.registry import find_reward
+from .rewards.reward import Reward
 from .run import Run
 from .run_folder import RunFolder
 from .trainer import Trainer
@@ -48,23 +49,24 @@ class MixGRPOTrainer:
         peft_config: PeftLoraConfig | None = None,
     ) -> None:
         """A reward is a name, `file.py:function`, or any callable `(images, prompts, **metadata) -> list[float]`;
-        `args` may give weights by name, `rewards={"my_reward": 0.5}`, and 1 is the default.
+        `args` may give weights and options by name, `rewards={"my_reward": 0.5}`, and 1 is the default.
         """
-        rewards = {
-            name: find_reward(name) if isinstance(reward, str) else reward
-            for name, reward in ((r if isinstance(r, str) else r.__name__, r) for r in reward_funcs)
-        }
+        given = {reward if isinstance(reward, str) else reward.__name__: reward for reward in reward_funcs}
         sections = dict(args.sections)
         path = model if isinstance(model, str) else str(model.name_or_path or "given")
         sections["model"] = {**sections.get("model", {}), "path": path}
-        sections["rewards"] = {**dict.fromkeys(rewards, 1.0), **sections.get("rewards", {})}
+        sections["rewards"] = {**dict.fromkeys(given, 1.0), **sections.get("rewards", {})}
         if peft_config is not None:
             sections["tune"] = "lora"
             sections["lora"] = {"rank": peft_config.r, "alpha": peft_config.lora_alpha}
         self.recipe = resolve(sections)
-        unknown = self.recipe.rewards.keys() - rewards.keys()
+        unknown = self.recipe.rewards.keys() - given.keys()
         if unknown:
             raise ValueError(f"rewards {', '.join(sorted(unknown))}: given a weight, but not among reward_funcs")
+        rewards = {
+            name: find_reward(name, self.recipe.rewards[name]) if isinstance(reward, str) else reward
+            for name, reward in given.items()
+        }
         settings = self.recipe.model
         flow_model = (
             load_model(settings, distributed.device())

@@ -28,9 +28,9 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         "seed": seed,
         "micro_batch": tuned.recipe.rollout.micro_batch,
     }
-    after = score(draw_pictures(tuned.model, prompts, **options), prompts, rewards)
+    after = score(draw_pictures(tuned.model, prompts, **options), prompts, rewards, tuned.recipe.scoring)
     with tuned.base() as base:
-        before = score(draw_pictures(base, prompts, **options), prompts, rewards)
+        before = score(draw_pictures(base, prompts, **options), prompts, rewards, tuned.recipe.scoring)
     return {
         "run": str(run),
         "prompts": len(prompts),

@@ -13,7 +13,9 @@ from . import window
 from .advantages import Aggregation
 from .algorithms import Algorithm
 from .plan import Plan, make_plan
+from .rewards.registry import check_options
 from .schedule import SigmaGrid, shifted_linspace
+from .scoring_config import RewardConfig, ScoringConfig
 from .steppers.ode import Solver
 from .steppers.sde import SdeType
 from .training_config import EvaluationConfig, LoraConfig, PromptsConfig, SaveConfig, Section, UpdateConfig
@@ -187,10 +189,11 @@ class Recipe(Section):
     suffix: SuffixConfig = SuffixConfig()
     rollout: RolloutConfig = RolloutConfig()
     prompts: PromptsConfig = PromptsConfig()
-    rewards: dict[str, Annotated[float, Field(ge=0)]] = Field(default={"scenes": 1.0}, min_length=1)
-    """Reward name, or `file.py:function`, and its weight. Weight 0: observed only."""
+    rewards: dict[str, RewardConfig] = Field(default={"scenes": RewardConfig()}, min_length=1)
+    """Reward name, `file.py:function`, or a label, and its weight or its options. Weight 0: observed only."""
     aggregation: Aggregation = "advantage"
     """What is weighed: each reward's advantages (the paper's choice), or the rewards themselves."""
+    scoring: ScoringConfig = ScoringConfig()
     lora: LoraConfig = LoraConfig()
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -200,8 +203,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _something_is_rewarded(self) -> "Recipe":
-        if not any(self.rewards.values()):
-            raise ValueError(f"rewards = {self.rewards}: at least one weight must be above 0")
+        if not self.weights:
+            raise ValueError(f"rewards {', '.join(self.rewards)}: at least one weight must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _rewards_take_their_options(self) -> "Recipe":
+        for label, entry in self.rewards.items():
+            check_options(label, entry)
         return self
 
     @model_validator(mode="after")
@@ -221,6 +230,11 @@ class Recipe(Section):
                 f"window.range [{start}, {end}]"
             )
         return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the rewards that count; the others are only observed."""
+        return {label: entry.weight for label, entry in self.rewards.items() if entry.weight > 0}
 
     @property
     def envelope(self) -> range:

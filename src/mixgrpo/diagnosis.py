@@ -20,7 +20,7 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     gap = max(metrics["first_gap"] for metrics in recent)
     clipped = fmean(metrics["clipped"] for metrics in recent)
     skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
-    failed = sum(metrics["failed_scores"] for metrics in recent)
+    failed = {name: sum(metrics["failed_scores"][name] for metrics in recent) for name in recipe.rewards}
     if gap > _GAP_SHARE * clip:
         return (
             f"rollout and update disagree by {gap:.0e}, clip_range is {clip:.0e}: the clip acts on rounding. "
@@ -31,20 +31,19 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
             f"{skipped:.0%} of the groups have equal rewards and teach nothing: a graded reward, a larger "
             "rollout.group_size or a higher sde.noise_level would tell their images apart."
         )
-    if failed:
-        return f"{failed} scores were no numbers; their groups were skipped."
+    if any(failed.values()):
+        counts = ", ".join(f"{count} by {name}" for name, count in failed.items() if count)
+        return f"scores failed: {counts}; those images were left out of their groups. Why is in metrics.jsonl."
     if clipped > 0.8:
         return f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.updates."
-    trained = [name for name, weight in recipe.rewards.items() if weight > 0]
-    observed = [name for name, weight in recipe.rewards.items() if weight == 0]
-    rising = [name for name in trained if _trend(recent, name) > 2]
-    falling = [name for name in observed if _trend(recent, name) < -2]
+    rising = [name for name in recipe.weights if _trend(recent, name) > 2]
+    falling = [name for name in recipe.rewards if name not in recipe.weights and _trend(recent, name) < -2]
     if rising and falling:
         return (
             f"{', '.join(rising)} rises while {', '.join(falling)} falls: over-optimisation. Stop here, or raise "
             "update.kl; `mixgrpo sample --hybrid 0.8` tempers it."
         )
-    moving = any(abs(_trend(recent, name)) > 1 for name in trained)
+    moving = any(abs(_trend(recent, name)) > 1 for name in recipe.weights)
     # With one update an iteration no ratio ever leaves 1, which says nothing.
     if len(recent) >= 20 and not moving and clipped < 0.01 and recipe.update.updates > 1:
         return "rewards are flat and no ratio reaches the clip: a higher update.learning_rate may help."

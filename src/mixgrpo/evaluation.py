@@ -11,9 +11,10 @@ from .data import Prompt
 from .models import FlowModel, VelocityField
 from .noise import KeyedNoise
 from .plan import ode_plan
-from .rewards.registry import Reward
+from .rewards.reward import Reward
 from .rollout import rollout
-from .scoring import Scorer
+from .scoring import Scorer, stop_if_too_many_failed
+from .scoring_config import ScoringConfig
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def draw_pictures(
     return images
 
 
-def score(images: Sequence[Tensor], prompts: Sequence[Prompt], rewards: Mapping[str, Reward]) -> dict[str, Tensor]:
-    scorer = Scorer(rewards)
+def score(
+    images: Sequence[Tensor], prompts: Sequence[Prompt], rewards: Mapping[str, Reward], settings: ScoringConfig
+) -> dict[str, Tensor]:
+    """One number an image and reward, NaN where a score failed."""
+    scorer = Scorer(rewards, settings)
     scorer.submit(torch.stack([*images]), prompts)
-    return scorer.collect()
+    scored = scorer.collect()
+    stop_if_too_many_failed(scored, settings.stop_above)
+    return scored.values
 
 
 def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:

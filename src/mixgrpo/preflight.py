@@ -53,7 +53,7 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         + ("" if gap < clip else ": every ratio is clipped by rounding; raise update.clip_range or use float32"),
         gap < clip,
     )
-    spread = {name: metrics["spread"][name] for name, weight in trainer.recipe.rewards.items() if weight}
+    spread = {name: metrics["spread"][name] for name in trainer.recipe.weights}
     yield Finding(
         "rewards differ within groups",
         ", ".join(f"{name} by {value:.3g}" for name, value in spread.items()),

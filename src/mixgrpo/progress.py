@@ -44,6 +44,10 @@ class Progress:
             f"clipped {metrics['clipped']:.0%}  kl {metrics.get('kl', 0.0):.1e}  gap {metrics['first_gap']:.0e}  "
             f"{seconds} s  left {_minutes(left)}"
         )
+        for name, again in metrics["retried_scores"].items():
+            failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
+            if again or failed:
+                self.say(f"      {name}: {again} scores asked for again, {failed} failed and left out. {why}".rstrip())
         if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
             self.say(f"      {words}")
 

@@ -151,11 +151,27 @@ def _apply(data: dict[str, Any], override: str) -> None:
         # Another strategy has other keys: those of the recipe's own that it does not know go with the old one.
         for key in target.keys() - _WINDOWS[value].model_fields.keys():
             del target[key]
+    if sections == ["rewards"]:
+        field, value = _reward_entry(target, field, value)
     if name == "algorithm":
         # Another algorithm is meant whole: what the recipe said for its own goes.
         for section in SECTIONS:
             data.pop(section, None)
     target[field] = value
+
+
+def _reward_entry(rewards: dict[str, Any], key: str, value: Any) -> tuple[str, Any]:
+    """The label in `label` or `label.option`, and its new entry. A label may be path/to/file.py:function, with a dot
+    of its own. A number changes the weight and leaves the options.
+    """
+    path, colon, last = key.rpartition(":")
+    label, _, option = last.partition(".")
+    label = path + colon + label
+    if isinstance(value, dict) and not option:
+        return label, value
+    before = rewards.get(label, {})
+    options = before if isinstance(before, dict) else {"weight": before}
+    return label, {**options, option or "weight": value}
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -186,7 +202,7 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"{key}.strategy = {context['tag']!r}: must be {_or([*_WINDOWS])}"
         case "union_tag_not_found":
             return f"{key}.strategy is missing: must be {_or([*_WINDOWS])}"
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"{key} = {given!r}: must be a section with keys of its own"
         case _:
             allowed = detail["msg"].replace("Input should be", "must be")

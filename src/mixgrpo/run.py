@@ -23,7 +23,8 @@ from .evaluation import draw_pictures, per_kind, score
 from .models import load_model
 from .preflight import preflight
 from .progress import RECENT, Progress
-from .rewards.registry import Reward, find_rewards
+from .rewards.registry import find_rewards
+from .rewards.reward import Reward
 from .run_folder import RunFolder
 from .scoring import to_pil
 from .trackers import TRACKERS, Tracker, flat
@@ -148,7 +149,7 @@ class Run:
             )
         shown = range(0, len(self.evaluated_on), max(1, len(self.evaluated_on) // _SAMPLES))[:_SAMPLES]
         pictures = [image.cpu() for i, image in zip(own, images, strict=True) if i in shown]
-        everyone = distributed.gather((score(images, prompts, self.rewards), pictures))
+        everyone = distributed.gather((score(images, prompts, self.rewards, recipe.scoring), pictures))
         scores = {name: torch.cat([part[name] for part, _ in everyone]) for name in self.rewards}
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.evaluated_on).items()}

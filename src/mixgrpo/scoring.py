@@ -1,67 +1,114 @@
-"""Score images while the next ones are drawn: reward functions on a thread pool, their answers checked."""
+"""Score images while the next ones are drawn: rewards on a thread pool, their answers checked, failed ones again."""
 
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .data import Prompt
-from .rewards.registry import Reward
+from .rewards.reward import Reward
+from .scoring_config import ScoringConfig
 
 
 class RewardError(RuntimeError):
-    """A reward function that failed, with its name and what it was given."""
+    """A reward that failed, with its name, what it was given and why."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What rewards said of some images, and what it took. Each by reward name."""
+
+    values: dict[str, Tensor]
+    """NaN: the score failed."""
+    retried: dict[str, int]
+    """How many images were asked for again, each time counted."""
+    errors: dict[str, str]
+    """Why the last score failed, where any did."""
+
+    @property
+    def failed(self) -> dict[str, int]:
+        return {name: int(values.isnan().sum()) for name, values in self.values.items()}
 
 
 class Scorer:
     """Collects the scores of a number of images, in the order of their submission."""
 
-    def __init__(self, rewards: Mapping[str, Reward], threads: int = 1) -> None:
-        self._rewards = rewards
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reward")
-        self._pending: list[tuple[Sequence[Prompt], dict[str, Future[Any]]]] = []
+    def __init__(self, rewards: Mapping[str, Reward], settings: ScoringConfig) -> None:
+        self._rewards, self._settings = rewards, settings
+        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="reward")
+        self._pending: list[Future[Scored]] = []
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
         """[N, 3, height, width] in [0, 1], with the prompt of each."""
         pictures = to_pil(images)
-        texts = [prompt.text for prompt in prompts]
-        columns = {key for prompt in prompts for key in prompt.metadata}
-        metadata = {key: [prompt.metadata.get(key) for prompt in prompts] for key in sorted(columns)}
-        self._pending.append(
-            (
-                prompts,
-                {
-                    name: self._pool.submit(reward, pictures, texts, **metadata)
-                    for name, reward in self._rewards.items()
-                },
-            )
-        )
+        self._pending += [
+            self._pool.submit(_score, name, reward, pictures, prompts, self._settings)
+            for name, reward in self._rewards.items()
+        ]
 
-    def collect(self) -> dict[str, Tensor]:
-        """Waits for all that was submitted. A score that is no finite number comes back as NaN."""
-        scores: dict[str, list[float]] = {name: [] for name in self._rewards}
+    def collect(self) -> Scored:
+        """Waits for all that was submitted."""
         pending, self._pending = self._pending, []
-        for prompts, futures in pending:
-            for name, future in futures.items():
-                scores[name] += _checked(name, prompts, future)
-        return {name: torch.tensor(values, dtype=torch.float32) for name, values in scores.items()}
+        return merged([future.result() for future in pending])
 
 
-def _checked(name: str, prompts: Sequence[Prompt], future: "Future[Any]") -> list[float]:
-    try:
-        values = [float(value) for value in future.result()]
-    except Exception as error:
+def merged(parts: Sequence[Scored]) -> Scored:
+    """Scores of different images, or by different rewards, in their order."""
+    names = dict.fromkeys(name for part in parts for name in part.values)
+    return Scored(
+        {name: torch.cat([part.values[name] for part in parts if name in part.values]) for name in names},
+        {name: sum(part.retried.get(name, 0) for part in parts) for name in names},
+        {name: why for part in parts for name, why in part.errors.items()},
+    )
+
+
+def stop_if_too_many_failed(scored: Scored, stop_above: float) -> None:
+    for name, failed in scored.failed.items():
+        count = len(scored.values[name])
+        if failed > stop_above * count:
+            raise RewardError(
+                f"reward {name} has no score for {failed} of {count} images, and scoring.stop_above is {stop_above:g}; "
+                f"the last: {scored.errors[name]}"
+            )
+
+
+def _score(
+    name: str, reward: Reward, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], settings: ScoringConfig
+) -> Scored:
+    values, retried, why = [math.nan] * len(pictures), 0, ""
+    broken: Exception | None = None
+    for attempt in range(1 + settings.retries):
+        missing = [i for i, value in enumerate(values) if not math.isfinite(value)]
+        if not missing:
+            break
+        retried += len(missing) if attempt else 0
+        try:
+            answers = _ask(reward, [pictures[i] for i in missing], [prompts[i] for i in missing])
+        except Exception as error:  # whatever somebody's own code raises
+            broken, why = error, f"{type(error).__name__}: {error}"
+        else:
+            broken, why = None, f"no number for {prompts[missing[-1]].text!r}"
+            for i, answer in zip(missing, answers, strict=True):
+                values[i] = answer
+    if broken is not None and settings.on_error == "stop":
         raise RewardError(
-            f"reward {name} failed on {len(prompts)} images, the first for {prompts[0].text!r}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if len(values) != len(prompts):
-        raise RewardError(f"reward {name} gave {len(values)} scores for {len(prompts)} images: it must give one each")
-    return [value if math.isfinite(value) else math.nan for value in values]
+            f"reward {name} failed on {len(missing)} images, the first for {prompts[missing[0]].text!r}: {why}"
+        ) from broken
+    scores = torch.tensor([value if math.isfinite(value) else math.nan for value in values])
+    return Scored({name: scores}, {name: retried}, {name: why} if scores.isnan().any() else {})
+
+
+def _ask(reward: Reward, pictures: list[Image.Image], prompts: Sequence[Prompt]) -> list[float]:
+    columns = sorted({key for prompt in prompts for key in prompt.metadata})
+    metadata = {key: [prompt.metadata.get(key) for prompt in prompts] for key in columns}
+    values = [float(value) for value in reward(pictures, [prompt.text for prompt in prompts], **metadata)]
+    if len(values) != len(pictures):
+        raise ValueError(f"it gave {len(values)} scores for {len(pictures)} images, and must give one each")
+    return values
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:

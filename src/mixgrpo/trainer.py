@@ -12,21 +12,19 @@ from peft import LoraConfig as PeftLoraConfig
 from torch import Tensor, nn
 
 from . import checkpoint, distributed
-from .advantages import advantages
+from .advantages import advantages, group_std, told_apart
 from .config import Recipe
 from .data import Prompt, batch
 from .models import Conditioning, FlowModel
 from .noise import KeyedNoise
 from .plan import Plan
-from .rewards.registry import Reward
+from .rewards.reward import Reward
 from .rollout import Rollout, rollout
-from .scoring import Scorer
+from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
 from .tuning import as_it_is, make_trainable, reference_of
 from .update import UpdateStats, accumulate, shares
 
 Metrics = dict[str, Any]
-
-_EQUAL = 1e-6  # rewards closer than this differ by rounding, which dividing by their std would blow up
 
 
 class TrainingStopped(RuntimeError):
@@ -66,7 +64,7 @@ class Trainer:
             betas=recipe.update.betas,
             weight_decay=recipe.update.weight_decay,
         )
-        self.scorer = Scorer(rewards)
+        self.scorer = Scorer(rewards, recipe.scoring)
 
     def iterate(self) -> Metrics:
         """One iteration, and what there is to say about it."""
@@ -78,17 +76,19 @@ class Trainer:
         told = self.model.encode([prompts[i].text for i in own])
         sampled = self._sample(plan, told, [prompts[i] for i in own], own)
         clock.lap("rollout")
-        scores = {name: score.view(len(own), -1) for name, score in self.scorer.collect().items()}
+        scored = merged(distributed.gather(self.scorer.collect()))
+        stop_if_too_many_failed(scored, recipe.scoring.stop_above)
         clock.lap("reward")
-        advantage, taught = self._advantages(scores)
-        groups = [group for part in distributed.gather([own[i] for i in taught]) for group in part]
+        scores = {name: values.view(len(prompts), -1) for name, values in scored.values.items()}
+        advantage, groups = self._advantages(scores)
         stats, grad_norms = self._update(sampled, told, advantage, own, groups)
         clock.lap("update")
         self.iteration += 1
         return {
             "iteration": k,
             "window": [*plan.window],
-            **self._reward_metrics(scores, len(prompts), len(groups)),
+            **_reward_metrics(scores, scored),
+            "skipped_groups": len(prompts) - len(groups),
             **_update_metrics(stats),
             "grad_norm": max(grad_norms, default=0.0),
             "learning_rate": self.learning_rate(k),
@@ -115,18 +115,18 @@ class Trainer:
                 finished=finished,
             )
 
-    def _advantages(self, scores: Mapping[str, Tensor]) -> tuple[Tensor, list[int]]:
-        """Per image, and which groups teach anything: those with finite rewards that are not all equal."""
-        weights = {name: weight for name, weight in self.recipe.rewards.items() if weight > 0}
+    def _advantages(self, scores: Mapping[str, Tensor]) -> tuple[Tensor, list[list[int]]]:
+        """Per image, and which images of each group teach anything: those scored, where rewards are not all equal."""
+        weights = self.recipe.weights
         chosen = {name: scores[name] for name in weights}
         advantage = advantages(chosen, weights, self.recipe.aggregation, self.recipe.update.advantage_clip)
-        spread = torch.stack([score.max(1).values - score.min(1).values for score in chosen.values()])
-        differing = (spread > _EQUAL).any(0)
-        finite = advantage.isfinite().all(1)
-        return advantage.flatten(), (differing & finite).nonzero().flatten().tolist()
+        teaching = advantage.isfinite() & told_apart(chosen)[:, None]
+        numbers = torch.arange(advantage.numel()).view_as(advantage)
+        groups = [images[taught].tolist() for images, taught in zip(numbers, teaching, strict=True)]
+        return advantage.flatten(), [group for group in groups if group]
 
     def _update(
-        self, sampled: Rollout, told: Conditioning, advantage: Tensor, own: range, groups: Sequence[int]
+        self, sampled: Rollout, told: Conditioning, advantage: Tensor, own: range, groups: Sequence[Sequence[int]]
     ) -> tuple[UpdateStats, list[float]]:
         settings, size = self.recipe.update, self.recipe.rollout.group_size
         stats, norms = UpdateStats(), []
@@ -134,16 +134,16 @@ class Trainer:
             rate["lr"] = self.learning_rate(self.iteration)
         device = sampled.latents.device
         key = f"{self.recipe.seed}/{self.iteration}"
-        for number, share in enumerate(shares(groups, size, settings.updates, key)):
-            first = own.start * size
-            images = [n - first for n in share if n // size in own]
+        own_images = range(own.start * size, own.stop * size)
+        for number, share in enumerate(shares(groups, settings.updates, key)):
+            images = [n - own_images.start for n in share if n in own_images]
             self.optimizer.zero_grad()
             with self.precision():
                 accumulate(
                     self.model,
                     sampled,
                     told,
-                    advantage.to(device),
+                    advantage[own_images.start : own_images.stop].to(device),
                     torch.tensor(images, dtype=torch.long, device=device),
                     total_transitions=len(share) * len(sampled.transitions),
                     micro_batch=self.recipe.rollout.micro_batch,
@@ -180,17 +180,6 @@ class Trainer:
         fall = 1 - iteration / self.recipe.iterations if settings.decay == "linear" else 1.0
         return settings.learning_rate * min(rise, fall)
 
-    def _reward_metrics(self, scores: Mapping[str, Tensor], prompts: int, taught: int) -> Metrics:
-        """Means over all processes."""
-        everyone = distributed.gather(dict(scores))
-        whole = {name: torch.cat([part[name] for part in everyone]) for name in scores}
-        return {
-            "rewards": {name: score.nanmean().item() for name, score in whole.items()},
-            "spread": {name: score.std(1).nanmean().item() for name, score in whole.items()},
-            "failed_scores": int(sum(score.isnan().sum().item() for score in whole.values())),
-            "skipped_groups": prompts - taught,
-        }
-
     @contextmanager
     def precision(self) -> Iterator[None]:
         """The same in rollout and update, or their ratio would not start at 1."""
@@ -225,6 +214,17 @@ class Trainer:
     def restore(self, state: checkpoint.Snapshot) -> None:
         checkpoint.restore(state, self.parameters, self.average, self.optimizer)
         self.iteration = state.iteration
+
+
+def _reward_metrics(scores: Mapping[str, Tensor], scored: Scored) -> Metrics:
+    """Per reward: its mean, its std within groups, and what failed."""
+    return {
+        "rewards": {name: score.nanmean().item() for name, score in scores.items()},
+        "spread": {name: group_std(score).nanmean().item() for name, score in scores.items()},
+        "failed_scores": scored.failed,
+        "retried_scores": scored.retried,
+        "score_errors": scored.errors,
+    }
 
 
 def _update_metrics(stats: UpdateStats) -> Metrics:

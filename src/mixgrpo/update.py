@@ -45,13 +45,13 @@ class UpdateStats:
         return {name: value.item() for name, value in self._sums.items()}
 
 
-def shares(groups: Sequence[int], group_size: int, updates: int, key: str) -> list[list[int]]:
-    """The images of each optimizer step: groups in random order, kept together as far as possible, so that
-    what a group has in common is computed once. Known to all processes alike.
+def shares(groups: Sequence[Sequence[int]], updates: int, key: str) -> list[list[int]]:
+    """The images of each optimizer step: groups of images in random order, kept together as far as possible, so
+    that what a group has in common is computed once. Known to all processes alike.
     """
     order = [*groups]
     random.Random(key).shuffle(order)
-    images = [group * group_size + member for group in order for member in range(group_size)]
+    images = [image for group in order for image in group]
     bounds = [round(i * len(images) / updates) for i in range(updates + 1)]
     return [images[start:end] for start, end in pairwise(bounds) if end > start]
 

@@ -1,80 +1,71 @@
-"""Rewards by name. A reward is any callable `(images, prompts, **metadata) -> list[float]`.
+"""Rewards by name: what a name stands for, and what a recipe's entries become.
 
-`images` are PIL images. `metadata` holds, for each key that the prompts' dataset has, one value an image.
+A name stands for a factory: its keyword-only parameters are the reward's options, it gives the reward. A factory
+loads no weights; that happens at the first scoring.
 """
 
-import importlib.util
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from PIL.Image import Image
+from ..scoring_config import RewardConfig
+from .geneval import geneval
+from .jpeg import jpeg_compressibility, jpeg_incompressibility
+from .ocr import ocr
+from .options import checked_options, nearest
+from .own import load_function
+from .reward import Reward
+from .world import scenes, scenes_aesthetic, scenes_strict, scenes_text
 
-from ..tiny.world import parse
-from . import scenes, text
-from .aesthetic import aesthetic
-
-Reward = Callable[..., list[float]]
-
-
-def find_rewards(names: Iterable[str]) -> dict[str, Reward]:
-    return {name: find_reward(name) for name in names}
-
-
-def find_reward(name: str) -> Reward:
-    """A reward that ships, or `path/to/file.py:function`."""
-    if name in REWARDS:
-        return REWARDS[name]
-    path, colon, function = name.rpartition(":")
-    if not colon:
-        raise ValueError(f"rewards.{name}: unknown; known are {', '.join(REWARDS)}, and file.py:function")
-    return _from_file(Path(path), function)
-
-
-def _from_file(path: Path, function: str) -> Reward:
-    if not path.is_file():
-        raise ValueError(f"rewards.{path}:{function}: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if function not in vars(module):
-        raise ValueError(f"rewards.{path}:{function}: {path} has no function {function}")
-    reward: Reward = vars(module)[function]
-    return reward
-
-
-def scenes_reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-    """The world of scenes, graded: partial credit in [0, 1]."""
-    return [scenes.graded(np.asarray(image), parse(prompt)) for image, prompt in zip(images, prompts, strict=True)]
-
-
-def strict_scenes_reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-    """The world of scenes, 1 only where everything is right."""
-    return [
-        float(scenes.strict(np.asarray(image), parse(prompt))) for image, prompt in zip(images, prompts, strict=True)
-    ]
-
-
-def writing_reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-    """How well the word a prompt asks for is written; 1 where it asks for none."""
-    wanted = [parse(prompt).word for prompt in prompts]
-    return [
-        1.0 if word is None else text.similarity(text.read(np.asarray(image)), word)
-        for image, word in zip(images, wanted, strict=True)
-    ]
-
-
-def aesthetic_reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-    """Contrast, margins, balance: a stated formula."""
-    return [aesthetic(np.asarray(image)) for image in images]
-
-
-REWARDS: dict[str, Reward] = {
-    "scenes": scenes_reward,
-    "scenes-strict": strict_scenes_reward,
-    "writing": writing_reward,
-    "aesthetic": aesthetic_reward,
+REWARDS: dict[str, Callable[..., Reward]] = {
+    "geneval": geneval,
+    "jpeg-compressibility": jpeg_compressibility,
+    "jpeg-incompressibility": jpeg_incompressibility,
+    "ocr": ocr,
+    "scenes": scenes,
+    "scenes-aesthetic": scenes_aesthetic,
+    "scenes-strict": scenes_strict,
+    "scenes-text": scenes_text,
 }
+
+
+def find_rewards(entries: Mapping[str, RewardConfig]) -> dict[str, Reward]:
+    return {label: find_reward(label, entry) for label, entry in entries.items()}
+
+
+def find_reward(label: str, entry: RewardConfig) -> Reward:
+    """A reward that ships, one on a server, or `path/to/file.py:function`."""
+    name = entry.reward or label
+    factory = _factory(name, entry)
+    if factory is not None:
+        return factory(**_options(label, factory, entry))
+    if ":" not in name:
+        raise ValueError(f"rewards.{label}: {_unknown(name)}")
+    function: Reward = load_function(name)
+    return function
+
+
+def check_options(label: str, entry: RewardConfig) -> None:
+    """Does the reward of this entry take the options it gives? A ValueError says what is wrong."""
+    name = entry.reward or label
+    factory = _factory(name, entry)
+    if factory is not None:
+        _options(label, factory, entry)
+    elif entry.options:
+        why = "a function of your own has no options" if ":" in name else _unknown(name)
+        raise ValueError(f"rewards.{label}.{next(iter(entry.options))}: {why}")
+
+
+def _unknown(name: str) -> str:
+    return f"there is no reward {name!r}; {nearest(name, REWARDS)}, and your own is path/to/file.py:function"
+
+
+def _factory(name: str, entry: RewardConfig) -> Callable[..., Reward] | None:
+    if entry.url is None:
+        return REWARDS.get(name)
+    from .remote import remote
+
+    return remote
+
+
+def _options(label: str, factory: Callable[..., Reward], entry: RewardConfig) -> dict[str, Any]:
+    return checked_options(label, factory, entry.options, also=RewardConfig.model_fields)

@@ -38,7 +38,7 @@ def read(picture: Pixels) -> str:
 
 def similarity(written: str, asked: str) -> float:
     """1 - edit distance / the longer length."""
-    return 1 - _edit_distance(written, asked) / max(len(written), len(asked), 1)
+    return 1 - edit_distance(written, asked) / max(len(written), len(asked), 1)
 
 
 def _ink(picture: Pixels) -> Floats | None:
@@ -82,7 +82,7 @@ def _glyphs() -> tuple[Floats, Floats]:
     return glyphs, np.square(glyphs).sum(1)
 
 
-def _edit_distance(a: str, b: str) -> int:
+def edit_distance(a: str, b: str) -> int:
     row = list(range(len(b) + 1))
     for i, left in enumerate(a, start=1):
         previous, row[0] = row[0], i

@@ -16,7 +16,7 @@ from ..tiny.world import BACKGROUNDS, COLOURS
 from .sight import Pixels, look
 
 
-def aesthetic(picture: Pixels) -> float:
+def pleasantness(picture: Pixels) -> float:
     sight = look(picture)
     if not sight.things or sight.background is None:
         return 0.0
