@@ -135,6 +135,8 @@ class Trainer:
         device = sampled.latents.device
         key = f"{self.recipe.seed}/{self.iteration}"
         own_images = range(own.start * size, own.stop * size)
+        # Images of a group with equal rewards have advantage 0: they count in the mean, the model need not see them.
+        counting = advantage.isfinite().sum().item() / max(1, sum(map(len, groups)))
         for number, share in enumerate(shares(groups, settings.updates, key)):
             images = [n - own_images.start for n in share if n in own_images]
             self.optimizer.zero_grad()
@@ -145,7 +147,7 @@ class Trainer:
                     told,
                     advantage[own_images.start : own_images.stop].to(device),
                     torch.tensor(images, dtype=torch.long, device=device),
-                    total_transitions=len(share) * len(sampled.transitions),
+                    total_transitions=len(share) * counting * len(sampled.transitions),
                     micro_batch=self.recipe.rollout.micro_batch,
                     settings=settings,
                     reference=self.reference,

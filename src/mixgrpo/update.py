@@ -63,7 +63,7 @@ def accumulate(
     advantages: Tensor,
     images: Tensor,
     *,
-    total_transitions: int,
+    total_transitions: float,
     micro_batch: int,
     settings: UpdateConfig,
     reference: Reference,
