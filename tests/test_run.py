@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxPipeline
+from PIL import Image
 from safetensors.torch import load_file
 
 import pipelines
@@ -88,6 +89,7 @@ def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> N
     assert overall["gain"]["count"] == 7
     assert overall["gain"]["mean"] == pytest.approx(overall["tuned"]["mean"] - overall["base"]["mean"], abs=1e-6)
     assert "scenes" in mixgrpo("eval", str(finished), "--prompts", "7")
+    assert Image.open(result["pictures"]).width == 4 * (2 * 128 + 4) + 5 * 14  # four columns of two pictures
 
 
 def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> None:

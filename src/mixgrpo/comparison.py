@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -12,12 +13,18 @@ from torch import Tensor
 from . import distributed
 from .data import Prompt, evaluation_prompts, spread
 from .evaluation import draw_pictures, per_kind, score
+from .picture_sheet import Tile, sheet
 from .rewards.registry import find_rewards
+from .scoring import to_pil
 from .tuned import load_tuned
+
+_SHOWN = 24  # pictures before and after
 
 
 def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> dict[str, Any]:
-    """Per reward and kind: base, tuned, and their difference prompt by prompt, each with its 95% interval."""
+    """Per reward and kind: base, tuned, and their difference prompt by prompt, each with its 95% interval. A sheet of
+    pictures goes into the run's folder: before on the left, after on the right, the first reward's score of both.
+    """
     tuned = load_tuned(run, distributed.device())
     settings = tuned.recipe.evaluation
     prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
@@ -28,11 +35,24 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         "seed": seed,
         "micro_batch": tuned.recipe.rollout.micro_batch,
     }
-    after = score(draw_pictures(tuned.model, prompts, **options), prompts, rewards, tuned.recipe.scoring)
+    pictures_after = draw_pictures(tuned.model, prompts, **options)
     with tuned.base() as base:
-        before = score(draw_pictures(base, prompts, **options), prompts, rewards, tuned.recipe.scoring)
+        pictures_before = draw_pictures(base, prompts, **options)
+    before, after = (
+        score(pictures, prompts, rewards, tuned.recipe.scoring) for pictures in (pictures_before, pictures_after)
+    )
+    first = next(iter(tuned.recipe.weights))
+    tiles = [
+        Tile(to_pil(torch.stack([old, new])), f"{was:.2f} > {now:.2f}  {prompt.text}")
+        for old, new, was, now, prompt in zip(
+            pictures_before, pictures_after, before[first], after[first], prompts, strict=True
+        )
+    ]
+    picture_file = run / "before-after.png"
+    sheet(spread(tiles, _SHOWN), columns=4).save(picture_file)
     return {
         "run": str(run),
+        "pictures": str(picture_file),
         "prompts": len(prompts),
         **options,
         "rewards": {name: _per_kind(before[name], after[name], prompts) for name in rewards},
@@ -61,3 +81,4 @@ def print_comparison(result: dict[str, Any]) -> None:
                 f"{gain['mean']:+.3f} ± {gain['half_width']:.3f}",
             )
         console.print(table)
+    console.print(f"before and after: {result['pictures']}")

@@ -5,10 +5,12 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .tiny.prompts import EVALUATION_SIZES, evaluation_requests, train_requests
 from .tiny.world import Request, caption
+
+Item = TypeVar("Item")
 
 
 class Prompt(NamedTuple):
@@ -36,10 +38,10 @@ def evaluation_prompts(source: str) -> list[Prompt]:
     return [*map(_scene, evaluation_requests())] if source == "scenes" else _from_file(source)
 
 
-def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """`count` of them, evenly over the list, which may be sorted by kind."""
-    count = min(count, len(prompts))
-    return [prompts[i * len(prompts) // count] for i in range(count)]
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of them, evenly over the list: prompts may be sorted by kind."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def batch(prompts: Sequence[Prompt], iteration: int, size: int, seed: int) -> list[Prompt]:

@@ -8,7 +8,6 @@ import json
 import math
 import random
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from ..models import FlowModel, adapt
 from ..noise import KeyedNoise
+from ..picture_sheet import Tile, sheet
 from ..plan import ode_plan
 from ..rewards.scenes import graded, strict
 from ..rewards.sight import Pixels
@@ -36,6 +36,7 @@ from .world import KINDS, Request, caption
 STEPS = 20
 GUIDANCE = 3.5
 MICRO_BATCH = 32
+_RIGHT, _WRONG = (40, 160, 60), (220, 40, 40)
 
 
 def adapt_tiny(pipeline: FluxPipeline, guidance: float = GUIDANCE) -> FlowModel:
@@ -110,19 +111,13 @@ def show(result: dict[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def sample_grid(requests: Sequence[Request], pictures: Sequence[Pixels], columns: int = 6) -> Image.Image:
-    """Pictures at twice their size with their captions; a green line under those that are right, else red."""
-    side, text_height, gap = 128, 46, 14
-    rows = -(-len(pictures) // columns)
-    grid = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + text_height + gap) + gap), "white")
-    canvas, font = ImageDraw.Draw(grid), ImageFont.load_default(size=12)
-    for i, (request, picture) in enumerate(zip(requests, pictures, strict=True)):
-        x, y = gap + i % columns * (side + gap), gap + i // columns * (side + text_height + gap)
-        grid.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST), (x, y))
-        right = strict(picture, request)
-        canvas.rectangle((x, y + side + 1, x + side - 1, y + side + 3), fill=(40, 160, 60) if right else (220, 40, 40))
-        canvas.text((x, y + side + 6), textwrap.fill(caption(request), 21), fill="black", font=font)
-    return grid
+def sample_grid(requests: Sequence[Request], pictures: Sequence[Pixels]) -> Image.Image:
+    """With their captions; a green line under those that are right, a red one under the others."""
+    tiles = [
+        Tile([Image.fromarray(picture)], caption(request), [_RIGHT if strict(picture, request) else _WRONG])
+        for request, picture in zip(requests, pictures, strict=True)
+    ]
+    return sheet(tiles, columns=6)
 
 
 def loss_curve(log: Path) -> Image.Image:

@@ -1,0 +1,35 @@
+"""Pictures on one sheet, with captions: what a person looks at before believing a number."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+_SIDE, _TEXT, _GAP = 128, 46, 14
+_LETTER = 6  # pixels a letter takes, about
+
+
+class Tile(NamedTuple):
+    """Pictures side by side over one caption; under each a line in its colour, if there are colours."""
+
+    pictures: Sequence[Image.Image]
+    caption: str
+    colours: Sequence[tuple[int, int, int]] = ()
+
+
+def sheet(tiles: Sequence[Tile], columns: int) -> Image.Image:
+    wide = len(tiles[0].pictures) * (_SIDE + 4) - 4
+    rows = -(-len(tiles) // columns)
+    paper = Image.new("RGB", (columns * (wide + _GAP) + _GAP, rows * (_SIDE + _TEXT + _GAP) + _GAP), "white")
+    canvas, font = ImageDraw.Draw(paper), ImageFont.load_default(size=12)
+    for i, tile in enumerate(tiles):
+        left, top = _GAP + i % columns * (wide + _GAP), _GAP + i // columns * (_SIDE + _TEXT + _GAP)
+        for j, picture in enumerate(tile.pictures):
+            # Small pictures are enlarged as they are: what the model drew, and no smoothing of it.
+            paper.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left + j * (_SIDE + 4), top))
+        for j, colour in enumerate(tile.colours):
+            x = left + j * (_SIDE + 4)
+            canvas.rectangle((x, top + _SIDE + 1, x + _SIDE - 1, top + _SIDE + 3), fill=colour)
+        canvas.text((left, top + _SIDE + 6), textwrap.fill(tile.caption, wide // _LETTER), fill="black", font=font)
+    return paper
