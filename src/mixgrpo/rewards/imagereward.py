@@ -1,0 +1,30 @@
+"""ImageReward (Xu et al., arXiv 2304.05977): BLIP reads the prompt with the picture in view, a head scores it."""
+
+import torch
+from torch import nn
+
+from .model_reward import Dtype, ModelReward, RestOn
+
+
+def imagereward(
+    *,
+    path: str = "THUDM/ImageReward",
+    tokenizer: str = "google-bert/bert-base-uncased",
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    rest_on: RestOn = "device",
+    batch: int = 16,
+) -> ModelReward:
+    """Mean 0 and deviation 1 over the authors' pictures. `path`: the file, its folder or its repository."""
+
+    def load(dtype: torch.dtype) -> nn.Module:
+        from transformers import BertTokenizer
+
+        from .blip import BlipReward
+        from .weights import from_pretrained, published_file, read
+
+        weights = read(published_file("rewards.imagereward.path", path, "ImageReward.pt"))
+        words = from_pretrained(BertTokenizer, "rewards.imagereward.tokenizer", tokenizer)
+        return BlipReward(weights, words, dtype)
+
+    return ModelReward("imagereward", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
