@@ -15,7 +15,7 @@ from transformers import BertTokenizer, CLIPImageProcessorPil, CLIPModel, CLIPTo
 State = dict[str, Tensor]
 
 PROMPTS = ["a red star", "Two blue squares on a table, 4k", "a sign that says CAT", "a fox " * 60]
-VOCABULARY = 520  # of the byte-level tokenizer below
+VOCABULARY = 520  # of the byte-level tokenizer in pipelines
 BERT_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "star", "two", "on", "fox", "cat", "4", "##k"]
 
 
@@ -26,14 +26,6 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(size) for size in sizes]
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    letters = [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)]]
-    tokens = [*letters, *(letter + "</w>" for letter in letters)]
-    ids = {token: i for i, token in enumerate(tokens)}
-    ids["<|startoftext|>"], ids["<|endoftext|>"] = VOCABULARY - 2, VOCABULARY - 1
-    return CLIPTokenizer(vocab=ids, merges=[], model_max_length=77)
-
-
 def bert_tokenizer() -> BertTokenizer:
     return BertTokenizer(vocab={word: i for i, word in enumerate(BERT_WORDS)})
 
@@ -42,7 +34,7 @@ def open_clip_state(
     vocabulary: int = VOCABULARY, vision: int = 160, text: int = 128, embedding: int = 24, image_size: int = 28
 ) -> State:
     """OpenCLIP's names: heads are 80 and 64 wide as in ViT-H/14."""
-    draw = _Draw()
+    draw = Draw()
     state = {
         "logit_scale": torch.tensor(3.2),
         "positional_embedding": draw(77, text),
@@ -71,7 +63,7 @@ def open_clip_state(
 
 def blip_state(vision: int = 128, text: int = 128, image_size: int = 32) -> State:
     """ImageReward's names: heads are 64 wide in both encoders."""
-    draw = _Draw()
+    draw = Draw()
     state = {
         "cls_token": draw(1, 1, vision),
         "pos_embed": draw(1, (image_size // 16) ** 2 + 1, vision),
@@ -111,7 +103,7 @@ def blip_state(vision: int = 128, text: int = 128, image_size: int = 32) -> Stat
 
 
 def head_state(width: int) -> State:
-    draw = _Draw()
+    draw = Draw()
     state: State = {}
     sizes = (width, 1024, 128, 64, 16, 1)
     for place, rows, columns in zip((0, 2, 4, 6, 7), sizes[1:], sizes, strict=False):
@@ -219,7 +211,7 @@ def _norm(state: State, name: str, x: Tensor, eps: float = 1e-5) -> Tensor:
     return functional.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
 
 
-class _Draw:
+class Draw:
     """Random tensors of a size that every part of the network is felt in the score."""
 
     def __init__(self) -> None:

@@ -1,8 +1,11 @@
-"""The scoring code that the authors published, on the same tiny checkpoints as ours. It needs their packages:
+r"""The scoring code that the authors published, on the same tiny checkpoints as ours. It needs their packages:
 
-    pip install --no-deps hpsv2 open_clip_torch image-reward clip-anytorch torchvision timm ftfy wcwidth clint args
+    pip install --no-deps hpsv2 open_clip_torch image-reward clip-anytorch torchvision timm ftfy wcwidth \
+        clint args hpsv3
+    pip install --no-deps --target FOLDER transformers==4.45.2 tokenizers==0.20.3 huggingface_hub==0.26.5
 
-and, in hpsv2/src/open_clip, the vocabulary that hpsv2's wheel forgot and open_clip has: bpe_simple_vocab_16e6.txt.gz.
+the environment variable TRANSFORMERS_4_45=FOLDER, which hpsv3 runs on in a process of its own, and, in
+hpsv2/src/open_clip, the vocabulary that hpsv2's wheel forgot and open_clip has: bpe_simple_vocab_16e6.txt.gz.
 What they import from older versions of transformers is supplied here. Where torchvision is built for another torch,
 this line in a .pth file of the environment lets its transforms be imported, which are Python:
 
@@ -12,10 +15,12 @@ this line in a .pth file of the environment lets its transforms be imported, whi
 import gzip
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -25,11 +30,15 @@ import torch
 import transformers
 from transformers import CLIPTokenizer
 
+import pipelines
 import preference_models as tiny
+import qwen2_vl
 from mixgrpo.rewards.aesthetic_predictor import aesthetic
 from mixgrpo.rewards.clipscore import clipscore
 from mixgrpo.rewards.hpsv2 import hpsv2
+from mixgrpo.rewards.hpsv3 import hpsv3
 from mixgrpo.rewards.imagereward import imagereward
+from mixgrpo.rewards.model_reward import Dtype
 from mixgrpo.rewards.open_clip import clip_of
 from mixgrpo.rewards.pickscore import pickscore
 from mixgrpo.rewards.preprocessing import letterboxed
@@ -42,17 +51,20 @@ MODULES = {
     "torchvision": "torchvision",
     "timm": "timm",
     "clint": "clint",
+    "hpsv3": "hpsv3",
 }
 IMAGES = tiny.pictures()
 # Among them one that has to be mended and one that is cut.
 PROMPTS = [*tiny.PROMPTS[:2], "it\u2019s a \u201csign\u201d &amp; \ufb01ne", "a fox " * 60]
 VOCABULARY = 49408
+TRANSFORMERS_4_45 = "TRANSFORMERS_4_45"
 
 Scores = list[float]
 
 
 def missing_packages() -> list[str]:
-    return [package for module, package in MODULES.items() if importlib.util.find_spec(module) is None]
+    missing = [package for module, package in MODULES.items() if importlib.util.find_spec(module) is None]
+    return missing + [name for name in (TRANSFORMERS_4_45,) if name not in os.environ]
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class Comparison:
     package: str
     what: str
     run: Callable[[Path], tuple[Scores, Scores]]
+    tolerance: float = 2e-6
 
     @property
     def reference(self) -> str:
@@ -104,7 +117,7 @@ def _open_clip(folder: Path) -> tuple[Scores, Scores]:
 def _pickscore(folder: Path) -> tuple[Scores, Scores]:
     state = tiny.open_clip_state()
     clip_of(state, vision_head=80, text_head=64, activation="gelu").save_pretrained(folder)
-    tiny.clip_tokenizer().save_pretrained(folder)
+    pipelines.clip_tokenizer().save_pretrained(folder)
     ours = pickscore(path=str(folder), tokenizer=str(folder), device="cpu")(IMAGES, PROMPTS)
     return ours, tiny.pickscores(folder, IMAGES, PROMPTS)
 
@@ -149,6 +162,20 @@ def _imagereward(folder: Path) -> tuple[Scores, Scores]:
     return ours, theirs
 
 
+def _hpsv3(dtype: Dtype, folder: Path) -> tuple[Scores, Scores]:
+    qwen2_vl.save(folder)
+    qwen2_vl.save_case(folder, IMAGES, PROMPTS)
+    answer = subprocess.run(
+        [sys.executable, Path(__file__).with_name("published_hpsv3.py"), folder, dtype],
+        env={**os.environ, "PYTHONPATH": os.environ[TRANSFORMERS_4_45]},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    ours = hpsv3(path=str(folder), backbone=str(folder), device="cpu", dtype=dtype)(IMAGES, PROMPTS)
+    return ours, json.loads(answer.stdout.splitlines()[-1])
+
+
 def _clipscore(folder: Path) -> tuple[Scores, Scores]:
     from ImageReward.models.CLIPScore import CLIPScore
 
@@ -189,6 +216,8 @@ def _openai_scores(kind: Any, folder: Path, head: tiny.State | None) -> Scores:
 COMPARISONS = (
     Comparison("hpsv2", "hpsv2", "img_score.score, its network, transform and tokenizer", _hpsv2),
     Comparison("hpsv2", "open_clip_torch", "CLIP and tokenize, on our letterboxed pixels", _open_clip),
+    Comparison("hpsv3", "hpsv3", "its inferencer on transformers 4.45.2, float32", partial(_hpsv3, "float32")),
+    Comparison("hpsv3", "hpsv3", "the same in bfloat16, as it comes", partial(_hpsv3, "bfloat16"), tolerance=5e-3),
     Comparison("pickscore", "transformers", "the lines of PickScore's README, with the PIL processor", _pickscore),
     Comparison("imagereward", "image-reward", "ImageReward.score, with our tokenizer", _imagereward),
     Comparison("clipscore", "image-reward", "CLIPScore.score, on OpenAI's CLIP (clip-anytorch)", _clipscore),

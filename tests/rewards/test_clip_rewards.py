@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import CLIPModel
 
+import pipelines
 import preference_models as tiny
 from mixgrpo.rewards.aesthetic_predictor import aesthetic
 from mixgrpo.rewards.clip_scoring import mended
@@ -25,13 +26,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tiny.open_clip_state()
     torch.save({"epoch": 1, "state_dict": state}, path / "HPS_v2.1_compressed.pt")
     clip_of(state, vision_head=80, text_head=64, activation="gelu").save_pretrained(path)
-    tiny.clip_tokenizer().save_pretrained(path)
+    pipelines.clip_tokenizer().save_pretrained(path)
     return path
 
 
 def embeddings(pixels: torch.Tensor, prompts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     state = tiny.open_clip_state()
-    tokens = tiny.clip_tokenizer()(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt").input_ids
+    tokens = pipelines.clip_tokenizer()(
+        prompts, padding=True, truncation=True, max_length=77, return_tensors="pt"
+    ).input_ids
     return tiny.open_clip_images(state, pixels, head=80), tiny.open_clip_texts(state, tokens, head=64)
 
 
@@ -90,7 +93,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     del state["ln_final.bias"]
     state["score_predictor.weight"] = torch.ones(1)
     torch.save({"state_dict": state}, tmp_path / "HPS_v2.1_compressed.pt")
-    tiny.clip_tokenizer().save_pretrained(tmp_path)
+    pipelines.clip_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"not the CLIPModel it should be: missing_keys .*final_layer_norm.bias"):
         hpsv2(path=str(tmp_path), tokenizer=str(tmp_path), device="cpu")(IMAGES, PROMPTS)
 

@@ -1,32 +1,53 @@
 """Where weights are found, and what is refused."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPModel
+from transformers import BertTokenizer, CLIPTokenizer, Qwen2Tokenizer
 
-from mixgrpo.rewards.weights import MissingWeights, from_pretrained, published_file, read
+from mixgrpo.rewards.aesthetic_predictor import aesthetic
+from mixgrpo.rewards.clipscore import clipscore
+from mixgrpo.rewards.hpsv2 import hpsv2
+from mixgrpo.rewards.imagereward import imagereward
+from mixgrpo.rewards.pickscore import pickscore
+from mixgrpo.rewards.weights import MissingWeights, Source, read
 
 
 def test_a_file_its_folder_and_nothing_else_is_found(tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     torch.save({}, file)
-    assert published_file("rewards.x.path", str(file), "another.pt") == file
-    assert published_file("rewards.x.path", str(tmp_path), "model.pt") == file
-    with pytest.raises(MissingWeights, match=r"rewards.x.path = .*found no other.pt there"):
-        published_file("rewards.x.path", str(tmp_path), "other.pt")
+    assert Source("rewards.x.path", str(file), "me/x").file("another.pt") == file
+    assert Source("rewards.x.path", str(tmp_path), "me/x").file("model.pt") == file
+    with pytest.raises(MissingWeights, match=r"found no other.pt there.* https://huggingface.co/me/x and set rewards"):
+        Source("rewards.x.path", str(tmp_path), "me/x").file("other.pt")
 
 
-def test_offline_the_error_says_which_file_from_where_and_which_option() -> None:
-    with pytest.raises(MissingWeights) as caught:
-        published_file("rewards.hpsv2.path", "xswu/HPSv2", "HPS_v2.1_compressed.pt")
-    for part in ("rewards.hpsv2.path = xswu/HPSv2", "HPS_v2.1_compressed.pt", "https://huggingface.co/xswu/HPSv2"):
-        assert part in str(caught.value)
-    with pytest.raises(MissingWeights, match=r"rewards.pickscore.path = .*PickScore_v1: found no CLIPModel"):
-        from_pretrained(CLIPModel, "rewards.pickscore.path", "yuvalkirstain/PickScore_v1")
+OFFLINE = {
+    "rewards.hpsv2.path = xswu/HPSv2: found no HPS_v2.1_compressed.pt": hpsv2(device="cpu"),
+    "rewards.pickscore.path = yuvalkirstain/PickScore_v1: found no CLIPModel": pickscore(device="cpu"),
+    "rewards.imagereward.path = THUDM/ImageReward: found no ImageReward.pt": imagereward(device="cpu"),
+    "rewards.clipscore.path = openai/clip-vit-large-patch14: found no CLIPModel": clipscore(device="cpu"),
+    "rewards.aesthetic.path = openai/clip-vit-large-patch14: found no CLIPModel": aesthetic(device="cpu"),
+}
+
+
+@pytest.mark.parametrize("message", OFFLINE)
+def test_offline_the_error_says_which_file_from_where_and_which_option(message: str) -> None:
+    with pytest.raises(MissingWeights, match=re.escape(message)):
+        OFFLINE[message]([Image.new("RGB", (8, 8))], ["a prompt"])
+
+
+@pytest.mark.parametrize("kind", [CLIPTokenizer, BertTokenizer, Qwen2Tokenizer])
+def test_a_missing_tokenizer_is_no_empty_one(kind: Any, tmp_path: Path) -> None:
+    for path in ("me/x", str(tmp_path)):
+        with pytest.raises(MissingWeights, match=rf"rewards.x.tokenizer = {path}: found no tokenizer.json there"):
+            Source("rewards.x.tokenizer", path, "me/x").tokenizer(kind)
 
 
 def test_both_formats_are_read_wrapped_or_not(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from .model_reward import Dtype, ModelReward, RestOn
 from .preprocessing import cropped
 
+HOME = "openai/clip-vit-large-patch14"
+HEAD = "trl-lib/ddpo-aesthetic-predictor"  # the published .pth, as TRL keeps it on the hub
+
 
 def aesthetic(
     *,
-    path: str = "openai/clip-vit-large-patch14",
-    head: str = "trl-lib/ddpo-aesthetic-predictor",
+    path: str = HOME,
+    head: str = HEAD,
     device: str = "auto",
     dtype: Dtype = "float32",
     rest_on: RestOn = "device",
@@ -22,13 +25,14 @@ def aesthetic(
     """Usually 4 to 7, of 10. `head`: the published .pth, its folder or a repository that has it."""
 
     def load(dtype: torch.dtype) -> nn.Module:
-        from .clip_scoring import load_clip
-        from .linear_head import linear_head
-        from .weights import published_file, read
+        from transformers import CLIPModel
 
-        network = load_clip("rewards.aesthetic.path", path).to(dtype)
-        weights = read(published_file("rewards.aesthetic.head", head, "aesthetic-model.pth"))
-        return _Predictor(network, linear_head(weights))
+        from .linear_head import linear_head
+        from .weights import Source, read
+
+        network = Source("rewards.aesthetic.path", path, HOME).pretrained(CLIPModel, dtype=torch.float32)
+        weights = read(Source("rewards.aesthetic.head", head, HEAD).file("aesthetic-model.pth"))
+        return _Predictor(network.to(dtype), linear_head(weights))
 
     return ModelReward("aesthetic", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
 

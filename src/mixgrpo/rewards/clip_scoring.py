@@ -5,16 +5,13 @@ Embeddings are float32, whatever the network's dtype.
 
 import html
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
 from .preprocessing import Prepare
-from .weights import from_pretrained
 
 
 class ClipCosine(nn.Module):
@@ -51,15 +48,6 @@ def text_embeddings(network: CLIPModel, tokenizer: CLIPTokenizer, texts: list[st
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt").input_ids
     features = network.get_text_features(tokens.to(network.device))
     return functional.normalize(features.pooler_output.float(), dim=-1)
-
-
-def load_clip(option: str, path: str) -> Any:
-    """A CLIP in transformers' format, in float32."""
-    return from_pretrained(CLIPModel, option, path, dtype=torch.float32)
-
-
-def load_tokenizer(option: str, path: str) -> Any:
-    return from_pretrained(CLIPTokenizer, option, path)
 
 
 def mended(text: str) -> str:

@@ -9,10 +9,12 @@ from torch import nn
 
 from .model_reward import Dtype, ModelReward, RestOn
 
+HOME = "openai/clip-vit-large-patch14"
+
 
 def clipscore(
     *,
-    path: str = "openai/clip-vit-large-patch14",
+    path: str = HOME,
     device: str = "auto",
     dtype: Dtype = "float32",
     rest_on: RestOn = "device",
@@ -21,11 +23,15 @@ def clipscore(
     """Usually 0.15 to 0.35. `path`: any CLIP in transformers' format, with its tokenizer."""
 
     def load(dtype: torch.dtype) -> nn.Module:
-        from .clip_scoring import ClipCosine, load_clip, load_tokenizer, mended
-        from .preprocessing import cropped
+        from transformers import CLIPModel, CLIPTokenizer
 
-        network = load_clip("rewards.clipscore.path", path).to(dtype)
-        words = load_tokenizer("rewards.clipscore.path", path)
+        from .clip_scoring import ClipCosine, mended
+        from .preprocessing import cropped
+        from .weights import Source
+
+        source = Source("rewards.clipscore.path", path, HOME)
+        network = source.pretrained(CLIPModel, dtype=torch.float32).to(dtype)
+        words = source.tokenizer(CLIPTokenizer)
         return ClipCosine(network, words, cropped, clean=mended)
 
     return ModelReward("clipscore", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)

@@ -5,11 +5,14 @@ from torch import nn
 
 from .model_reward import Dtype, ModelReward, RestOn
 
+HOME = "xswu/HPSv2"
+TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+
 
 def hpsv2(
     *,
-    path: str = "xswu/HPSv2",
-    tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    path: str = HOME,
+    tokenizer: str = TOKENIZER,
     device: str = "auto",
     dtype: Dtype = "float32",
     rest_on: RestOn = "device",
@@ -18,14 +21,16 @@ def hpsv2(
     """Usually 0.2 to 0.35. `path`: the file, its folder or its repository on the hub."""
 
     def load(dtype: torch.dtype) -> nn.Module:
-        from .clip_scoring import ClipCosine, load_tokenizer, mended
+        from transformers import CLIPTokenizer
+
+        from .clip_scoring import ClipCosine, mended
         from .open_clip import clip_of
         from .preprocessing import letterboxed
-        from .weights import published_file, read
+        from .weights import Source, read
 
-        weights = read(published_file("rewards.hpsv2.path", path, "HPS_v2.1_compressed.pt"))
+        weights = read(Source("rewards.hpsv2.path", path, HOME).file("HPS_v2.1_compressed.pt"))
         network = clip_of(weights, vision_head=80, text_head=64, activation="gelu").to(dtype)
-        words = load_tokenizer("rewards.hpsv2.tokenizer", tokenizer)
+        words = Source("rewards.hpsv2.tokenizer", tokenizer, TOKENIZER).tokenizer(CLIPTokenizer)
         return ClipCosine(network, words, letterboxed, clean=mended)
 
     return ModelReward("hpsv2", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)

@@ -5,11 +5,14 @@ from torch import nn
 
 from .model_reward import Dtype, ModelReward, RestOn
 
+HOME = "THUDM/ImageReward"
+TOKENIZER = "google-bert/bert-base-uncased"
+
 
 def imagereward(
     *,
-    path: str = "THUDM/ImageReward",
-    tokenizer: str = "google-bert/bert-base-uncased",
+    path: str = HOME,
+    tokenizer: str = TOKENIZER,
     device: str = "auto",
     dtype: Dtype = "float32",
     rest_on: RestOn = "device",
@@ -21,10 +24,10 @@ def imagereward(
         from transformers import BertTokenizer
 
         from .blip import BlipReward
-        from .weights import from_pretrained, published_file, read
+        from .weights import Source, read
 
-        weights = read(published_file("rewards.imagereward.path", path, "ImageReward.pt"))
-        words = from_pretrained(BertTokenizer, "rewards.imagereward.tokenizer", tokenizer)
+        weights = read(Source("rewards.imagereward.path", path, HOME).file("ImageReward.pt"))
+        words = Source("rewards.imagereward.tokenizer", tokenizer, TOKENIZER).tokenizer(BertTokenizer)
         return BlipReward(weights, words, dtype)
 
     return ModelReward("imagereward", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)

@@ -5,11 +5,14 @@ from torch import nn
 
 from .model_reward import Dtype, ModelReward, RestOn
 
+HOME = "yuvalkirstain/PickScore_v1"
+TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+
 
 def pickscore(
     *,
-    path: str = "yuvalkirstain/PickScore_v1",
-    tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    path: str = HOME,
+    tokenizer: str = TOKENIZER,
     device: str = "auto",
     dtype: Dtype = "float32",
     rest_on: RestOn = "device",
@@ -18,12 +21,15 @@ def pickscore(
     """Usually 18 to 24: the published score. Flow-GRPO divides it by 26, MixGRPO takes (score - 18) / 8."""
 
     def load(dtype: torch.dtype) -> nn.Module:
-        from .clip_scoring import ClipCosine, load_clip, load_tokenizer
-        from .preprocessing import cropped_low
+        from transformers import CLIPModel, CLIPTokenizer
 
-        network = load_clip("rewards.pickscore.path", path)
+        from .clip_scoring import ClipCosine
+        from .preprocessing import cropped_low
+        from .weights import Source
+
+        network = Source("rewards.pickscore.path", path, HOME).pretrained(CLIPModel, dtype=torch.float32)
         scale = network.logit_scale.exp().item()
-        words = load_tokenizer("rewards.pickscore.tokenizer", tokenizer)
+        words = Source("rewards.pickscore.tokenizer", tokenizer, TOKENIZER).tokenizer(CLIPTokenizer)
         return ClipCosine(network.to(dtype), words, cropped_low, scale=scale)
 
     return ModelReward("pickscore", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)

@@ -1,6 +1,7 @@
 """Published weights: where they are, and how they are read. Nothing that a file holds is ever executed."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +16,46 @@ Weights = dict[str, Tensor]
 class MissingWeights(FileNotFoundError):
     """Weights that are not on this machine: which, where to get them, which option says where they are."""
 
-    def __init__(self, option: str, path: str, what: str) -> None:
-        super().__init__(
-            f"{option} = {path}: found no {what} there. It is neither a local path that has it nor a repository of the "
-            f"Hugging Face hub that could be reached or is in the cache. Get it from https://huggingface.co/{path}, or "
-            f"set {option} to where it lies"
+
+@dataclass(frozen=True)
+class Source:
+    """Where an option says that weights are: a local path, or a repository of the Hugging Face hub."""
+
+    option: str
+    path: str
+    home: str  # the repository that publishes them
+
+    def file(self, name: str) -> Path:
+        """The path itself, or the file of that name in the folder or repository."""
+        local = Path(self.path)
+        if local.is_file():
+            return local
+        if local.is_dir():
+            if not (local / name).is_file():
+                raise self._missing(name)
+            return local / name
+        try:
+            return Path(hf_hub_download(self.path, name))
+        except (OSError, ValueError) as error:  # offline, no such repository, or no name of one
+            raise self._missing(name) from error
+
+    def tokenizer(self, kind: Any) -> Any:
+        # Without one, transformers would make a tokenizer that knows no word.
+        self.file("tokenizer.json")
+        return self.pretrained(kind)
+
+    def pretrained(self, kind: Any, **options: Any) -> Any:
+        """A network or a configuration of transformers."""
+        try:
+            return kind.from_pretrained(self.path, **options)
+        except OSError as error:
+            raise self._missing(kind.__name__) from error
+
+    def _missing(self, what: str) -> MissingWeights:
+        return MissingWeights(
+            f"{self.option} = {self.path}: found no {what} there, neither on this machine nor on the Hugging Face hub. "
+            f"Get it from https://huggingface.co/{self.home} and set {self.option} to where it lies"
         )
-
-
-def published_file(option: str, path: str, name: str) -> Path:
-    """A local file, the file of that name in a local folder, or the one in a repository of the hub."""
-    if Path(path).is_file():
-        return Path(path)
-    if Path(path).is_dir():
-        if (Path(path) / name).is_file():
-            return Path(path) / name
-        raise MissingWeights(option, path, name)
-    try:
-        return Path(hf_hub_download(path, name))
-    except (OSError, ValueError) as error:  # offline, no such repository, or no name of one
-        raise MissingWeights(option, path, name) from error
-
-
-def from_pretrained(kind: Any, option: str, path: str, **options: Any) -> Any:
-    """Anything of transformers, from a local folder or the hub."""
-    try:
-        return kind.from_pretrained(path, **options)
-    except OSError as error:
-        raise MissingWeights(option, path, kind.__name__) from error
 
 
 def read(file: Path) -> Weights:
