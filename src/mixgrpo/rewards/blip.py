@@ -11,7 +11,7 @@ from .linear_head import linear_head
 from .preprocessing import cropped
 from .weights import Weights, depth, filled, under
 
-_MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # of the head's output over the authors' pictures
+_MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # as published: the score is (output - mean) / std
 _LENGTH = 35  # tokens a prompt is padded and cut to
 _HEAD = 64  # the width of an attention head, in both encoders
 

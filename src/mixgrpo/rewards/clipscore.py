@@ -20,7 +20,7 @@ def clipscore(
     rest_on: RestOn = "device",
     batch: int = 16,
 ) -> ModelReward:
-    """Usually 0.15 to 0.35. `path`: any CLIP in transformers' format, with its tokenizer."""
+    """`path`: any CLIP in transformers' format, with its tokenizer. Weights: 1.6 GiB in float32."""
 
     def load(dtype: torch.dtype) -> nn.Module:
         from transformers import CLIPModel, CLIPTokenizer

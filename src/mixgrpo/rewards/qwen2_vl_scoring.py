@@ -22,7 +22,7 @@ class Hpsv3(nn.Module):
         self, weights: Weights, config: Qwen2VLConfig, tokenizer: Qwen2Tokenizer, instruction: str, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        # All of it, rotary frequencies too: the authors round them as well, and the weights were trained with that.
+        # All of it, rotary frequencies too: the authors round them as well, in training too.
         self.body = _body(weights, config).to(dtype)
         layers = [linear(f"rm_head.{place}", weights) for place in (0, 3, 5)]
         self.head = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
