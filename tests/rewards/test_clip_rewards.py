@@ -99,4 +99,5 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_prompts_are_mended_as_openai_does() -> None:
-    assert mended(" it\u2019s &amp;lt;3 \ufb01ne ") == "it's <3 fine"
+    assert mended(" it\u2019s &lt;3 \ufb01ne ") == "it's <3 fine"
+    assert mended("<b> &amp;lt;3") == "<b> <3"

@@ -12,6 +12,7 @@ import preference_models as tiny
 import qwen2_vl
 from mixgrpo.rewards.hpsv3 import hpsv3, instruction
 from mixgrpo.rewards.model_reward import Dtype, ModelReward
+from mixgrpo.rewards.qwen2_vl_scoring import Hpsv3
 
 IMAGES, PROMPTS = tiny.pictures(), tiny.PROMPTS
 
@@ -78,6 +79,14 @@ def test_half_precision_rounds_the_body_and_leaves_the_head(folder: Path) -> Non
     assert half(IMAGES, PROMPTS) == pytest.approx(exact(IMAGES, PROMPTS), abs=0.05)
     head = sum(tensor.numel() for name, tensor in qwen2_vl.state().items() if name.startswith("rm_head."))
     assert half.memory == (exact.memory - 4 * head) / 2 + 4 * head
+
+
+def test_rotary_frequencies_are_rounded_with_the_rest() -> None:
+    """As the authors do; a network of transformers would keep them exact, which moves bfloat16 scores."""
+    config = Qwen2VLConfig(**qwen2_vl.sizes())
+    network = Hpsv3(qwen2_vl.state(), config, qwen2_vl.tokenizer(), qwen2_vl.INSTRUCTION, torch.bfloat16)
+    for rotary in (network.body.language_model.rotary_emb, network.body.visual.rotary_pos_emb):
+        assert rotary.inv_freq.dtype == torch.bfloat16
 
 
 def test_the_authors_package_is_read_and_not_imported(folder: Path) -> None:

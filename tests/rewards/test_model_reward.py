@@ -1,6 +1,7 @@
 """What every model reward does: loads late, scores in batches, one thread at a time, and goes back to rest."""
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +35,8 @@ class Widths(nn.Module):
         self.batches.append(len(images))
         if "refuse" in prompts:
             raise ValueError("refused")
+        for _ in range(20):
+            time.sleep(0)  # lets another thread in, if one may
         scores = torch.tensor([float(image.width) for image in images])
         self.busy = False
         return scores
