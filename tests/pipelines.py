@@ -51,7 +51,7 @@ def flux(layers: int = 1, single_layers: int = 2, heads: int = 2) -> FluxPipelin
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, **DYNAMIC_SHIFT),
         vae=_vae(latent_channels=4),
         text_encoder=CLIPTextModel(_clip_config()),
-        tokenizer=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
         text_encoder_2=_t5(),
         tokenizer_2=_t5_tokenizer(),
         transformer=_shaken(transformer),
@@ -80,9 +80,9 @@ def sd3() -> StableDiffusion3Pipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_vae(latent_channels=4),
         text_encoder=CLIPTextModelWithProjection(_clip_config()),
-        tokenizer=_clip_tokenizer(),
+        tokenizer=clip_tokenizer(),
         text_encoder_2=CLIPTextModelWithProjection(_clip_config()),
-        tokenizer_2=_clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         text_encoder_3=_t5(dimension=64),
         tokenizer_3=_t5_tokenizer(),
     )
@@ -120,7 +120,7 @@ def qwen_image() -> QwenImagePipeline:
     text_encoder = Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
     )
-    letters = _byte_letters()
+    letters = byte_letters()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocab = {token: i for i, token in enumerate([*letters, *special])}
     return QwenImagePipeline(
@@ -186,13 +186,13 @@ def _t5(dimension: int = 32) -> T5EncoderModel:
     return T5EncoderModel(T5Config(vocab_size=200, d_model=dimension, d_ff=32, d_kv=16, num_layers=1, num_heads=2))
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> list[str]:
     """The printable stand-ins that byte-level tokenizers use for the 256 bytes."""
     return [chr(c) for c in [*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324)]]
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
-    letters = _byte_letters()
+def clip_tokenizer() -> CLIPTokenizer:
+    letters = byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     ids = {token: i for i, token in enumerate(tokens)}
     ids["<|startoftext|>"], ids["<|endoftext|>"] = 518, 519
