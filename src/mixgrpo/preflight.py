@@ -2,7 +2,7 @@
 
     the sampler draws what the stock pipeline draws
     rollout and update agree: the first ratio is 1
-    the rewards tell the images of a group apart
+    the rewards tell the images of a group apart; what those that are networks take
     one update changes the weights, and the image
     memory: what is always held, before anything is tried; the peak after one full micro-batch, on a GPU
 
@@ -19,6 +19,7 @@ from . import distributed, memory
 from .evaluation import draw_pictures
 from .noise import KeyedNoise
 from .plan import ode_plan
+from .rewards.model_reward import ModelReward
 from .rollout import rollout
 from .trainer import Metrics, Trainer
 
@@ -59,6 +60,10 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         ", ".join(f"{name} by {value:.3g}" for name, value in spread.items()),
         any(value > 0 for value in spread.values()),
     )
+    if models := {name: reward for name, reward in trainer.rewards.items() if isinstance(reward, ModelReward)}:
+        yield Finding(
+            "the rewards' networks are loaded", ", ".join(f"{n} {_whereabouts(m)}" for n, m in models.items())
+        )
     moved = max(
         (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
         for name, parameter in trainer.parameters.items()
@@ -73,6 +78,11 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         peak = torch.cuda.max_memory_allocated() / memory.GIB
         yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
     trainer.forget(before)
+
+
+def _whereabouts(reward: ModelReward) -> str:
+    rest = "" if reward.rests_on == reward.device else f", resting on {reward.rests_on}"
+    return f"{reward.memory / memory.GIB:.2g} GiB on {reward.device}{rest}"
 
 
 def _memory_held(trainer: Trainer, device: torch.device) -> Finding:

@@ -47,7 +47,7 @@ class Trainer:
                 f"rollout.prompts = {recipe.rollout.prompts}: must be at least {distributed.world_size()}, the number "
                 "of processes, because whole groups go to each"
             )
-        self.recipe, self.model, self.prompts = recipe, model, prompts
+        self.recipe, self.model, self.rewards, self.prompts = recipe, model, rewards, prompts
         self.iteration = 0
         self.grid = recipe.own_grid() or model.grid(recipe.grid.steps)
         # Only a KL needs it, and for full training it is a copy.

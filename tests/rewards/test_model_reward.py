@@ -1,6 +1,5 @@
 """What every model reward does: loads late, scores in batches, one thread at a time, and goes back to rest."""
 
-import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -63,12 +62,6 @@ def test_it_loads_once_at_the_first_scoring_in_the_dtype_asked_for() -> None:
         assert reward(pictures(2), ["a", "b"], kind=[None, None]) == [1, 2]
     assert len(loaded) == 1
     assert reward.memory == 200
-
-
-def test_it_says_what_it_holds(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        make([])(pictures(1), ["a"])
-    assert caplog.messages == ["widths: 0.00 GiB of weights, scores on cpu, rests on cpu"]
 
 
 def test_batches_bound_what_is_scored_at_once() -> None:

@@ -1,6 +1,5 @@
 """A reward that is a network: loaded at the first scoring, scored in batches, at rest off the device if asked."""
 
-import logging
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Literal, final
@@ -38,7 +37,7 @@ class ModelReward:
     ) -> None:
         if batch < 1:
             raise ValueError(f"rewards.{name}.batch = {batch}: must be at least 1, the images of one forward")
-        self._name, self._load, self._batch = name, load, batch
+        self._load, self._batch = load, batch
         self._dtype: torch.dtype = getattr(torch, dtype)
         self.device = distributed.device() if device == "auto" else torch.device(device)
         self.rests_on = self.device if rest_on == "device" else torch.device("cpu")
@@ -66,6 +65,4 @@ class ModelReward:
         if self._network is None:
             with _loading:
                 self._network = self._load(self._dtype).eval().requires_grad_(False)
-            what = f"{self._name}: {self.memory / 2**30:.2f} GiB of weights"
-            logging.getLogger(__name__).info("%s, scores on %s, rests on %s", what, self.device, self.rests_on)
         return self._network

@@ -8,19 +8,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..scoring_config import RewardConfig
+from .aesthetic_predictor import aesthetic
+from .clipscore import clipscore
 from .geneval import geneval
+from .hpsv2 import hpsv2
+from .hpsv3 import hpsv3
+from .imagereward import imagereward
 from .jpeg import jpeg_compressibility, jpeg_incompressibility
 from .ocr import ocr
 from .options import checked_options, nearest
 from .own import load_function
+from .pickscore import pickscore
 from .reward import Reward
 from .world import scenes, scenes_aesthetic, scenes_strict, scenes_text
 
 REWARDS: dict[str, Callable[..., Reward]] = {
+    "aesthetic": aesthetic,
+    "clipscore": clipscore,
     "geneval": geneval,
+    "hpsv2": hpsv2,
+    "hpsv3": hpsv3,
+    "imagereward": imagereward,
     "jpeg-compressibility": jpeg_compressibility,
     "jpeg-incompressibility": jpeg_incompressibility,
     "ocr": ocr,
+    "pickscore": pickscore,
     "scenes": scenes,
     "scenes-aesthetic": scenes_aesthetic,
     "scenes-strict": scenes_strict,
