@@ -1,7 +1,7 @@
 """Asking servers that fail now and then: one after the other in rotation, those that failed resting for a while.
 
-A rest grows with every failure in a row, so that with a single server it is the usual exponential back-off; with
-several, a call goes to another one at once and only waits where all of them rest.
+A rest grows with every failure in a row. With several servers a call goes to another one at once, and waits only
+where all of them rest; with a single one that is the usual exponential back-off.
 """
 
 import logging
@@ -94,41 +94,44 @@ class Endpoints:
     def ask(self, body: bytes, content_type: str, read: Callable[[bytes], T]) -> T:
         """The answer as `read` understands it; a ValueError from it says that the server does not work."""
         begin, attempts = time.monotonic(), (1 + self._retries) * len(self._endpoints)
-        why = ""
-        for _ in range(attempts):
-            endpoint = self._next()
+        why, asked_for = "", 0.0
+        for attempt in range(attempts):
+            patience = rest(attempt // len(self._endpoints), self._backoff, random.random(), asked_for)
+            endpoint = self._next(patience)
             asked_at = time.monotonic()
             try:
                 answer = read(self._post(endpoint.url, body, content_type))
             except (Unusable, ValueError) as failure:
                 why = f"{endpoint.url}: {failure}"
-                self._failed(endpoint, asked_at, failure)
+                asked_for = failure.retry_after if isinstance(failure, Unusable) else 0.0
+                self._failed(endpoint, asked_at, why, asked_for)
             else:
                 endpoint.failures = 0
                 return answer
         seconds = time.monotonic() - begin
         raise AllDown(f"no usable answer in {attempts} attempts over {seconds:.1f} s; the last: {why}. {self._hint}")
 
-    def _next(self) -> _Endpoint:
-        """The one that has waited longest of those that do not rest; else the first that will have rested."""
+    def _next(self, patience: float) -> _Endpoint:
+        """The one that has waited longest of those that do not rest; else the first that will have rested, or will
+        have to do: how long a call waits follows from its own failures, not from what others met before it.
+        """
         with self._lock:
             now = time.monotonic()
             endpoint = min(self._endpoints, key=lambda e: max(now, e.rests_until))
             self._endpoints.remove(endpoint)
             self._endpoints.append(endpoint)
-        time.sleep(max(0.0, endpoint.rests_until - now))
+        time.sleep(min(patience, max(0.0, endpoint.rests_until - now)))
         return endpoint
 
-    def _failed(self, endpoint: _Endpoint, asked_at: float, failure: Exception) -> None:
+    def _failed(self, endpoint: _Endpoint, asked_at: float, why: str, asked_for: float) -> None:
         with self._lock:
             if asked_at < endpoint.failed_at:
                 return  # one of several that were under way when it failed: no news
             endpoint.failures += 1
             endpoint.failed_at = time.monotonic()
-            asked_for = failure.retry_after if isinstance(failure, Unusable) else 0.0
             seconds = rest(endpoint.failures, self._backoff, random.random(), asked_for)
             endpoint.rests_until = endpoint.failed_at + seconds
-        _log.warning("%s: %s; not asked again for %.1f s", endpoint.url, failure, seconds)
+        _log.warning("%s; left alone for %.1f s", why, seconds)
 
     def _post(self, url: str, body: bytes, content_type: str) -> bytes:
         headers = {**self._headers, "Content-Type": content_type}

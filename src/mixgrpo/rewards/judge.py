@@ -7,7 +7,7 @@ import base64
 import json
 import logging
 import math
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ class Judge:
         try:
             verdicts = [future.result() for future in asked]
         finally:
-            for future in asked:  # after an error: what has not begun need not
+            for future in asked:  # after an error: what has not begun need not, and what has is not left behind
                 future.cancel()
+            wait(asked)
         if failed := [verdict.why for verdict in verdicts if math.isnan(verdict.score)]:
             _log.warning("%s gave no score for %d of %d images: %s", self._model, len(failed), len(images), failed[-1])
         return [verdict.score for verdict in verdicts]
