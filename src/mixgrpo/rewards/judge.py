@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from .. import credentials
 from ..serving.wire import png
@@ -34,11 +34,11 @@ def vlm_judge(
     template: str = "overall",
     scale: tuple[float, float] | None = None,
     api_key_env: str | None = None,
-    concurrency: int = 8,
-    timeout: float = 120.0,
-    retries: int = 3,
-    backoff: float = 1.0,
-    max_tokens: int = 512,
+    concurrency: PositiveInt = 8,
+    timeout: PositiveFloat = 120.0,
+    retries: NonNegativeInt = 3,
+    backoff: PositiveFloat = 1.0,
+    max_tokens: PositiveInt = 512,
 ) -> Reward:
     """`urls` end in /v1 as a rule, and are asked in rotation. `scale`: the template's worst and best score, which
     become 0 and 1. `api_key_env` names the variable that holds the key.

@@ -3,6 +3,7 @@
 from typing import Any
 
 from PIL.Image import Image
+from pydantic import NonNegativeInt, PositiveFloat
 
 from .. import credentials
 from ..serving.wire import CONTENT_TYPES, SCORE_PATH, Form, Scoring, decode_scores, encode
@@ -16,9 +17,9 @@ def remote(
     *,
     url: str,
     token_env: str | None = None,
-    timeout: float = 60.0,
-    retries: int = 3,
-    backoff: float = 1.0,
+    timeout: PositiveFloat = 60.0,
+    retries: NonNegativeInt = 3,
+    backoff: PositiveFloat = 1.0,
     form: Form = "raw",
 ) -> Reward:
     """`token_env` names the variable that holds the server's token. `form`: how images travel, `raw` being least

@@ -47,7 +47,7 @@ class Batcher:
         job = _Job(scoring, gone, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._arrived.set()
-        return await job.answer
+        return await asyncio.shield(job.answer)  # who stops waiting does not stop the batch
 
     async def run(self) -> None:
         while True:
