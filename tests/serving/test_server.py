@@ -104,7 +104,7 @@ def test_answers_belong_to_the_right_images_from_8_threads(own: str) -> None:
 
 def test_what_is_wrong_gets_a_sentence_and_the_server_lives(own: str) -> None:
     failures = get(own, "/metrics")[1]["failures"]
-    big = bytes(Limits().body + 1)
+    big = bytes(Limits().body + 8 * 2**20)  # refused while it is still being sent
     png_bomb = base64.b64encode(bomb(60_000, 60_000)).decode()
     cases: list[tuple[bytes, int, str]] = [
         (b"{", 400, "the JSON: "),
@@ -127,7 +127,8 @@ def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("A_TOKEN", "gehéim")
     with reward_server("aesthetic", "--token-file", str(tmp_path / "token")) as (url, _):
         for wrong in ({}, {"Authorization": "Bearer geheim"}, {"Authorization": "gehéim"}):
-            assert post(url, message(), **wrong) == (401, {"detail": "the token is missing or wrong"})
+            # Large: who is refused while still sending must hear it all the same.
+            assert post(url, bytes(8 * 2**20), **wrong) == (401, {"detail": "the token is missing or wrong"})
             assert get(url, "/metrics", **wrong)[0] == get(url, "/version", **wrong)[0] == 401
         assert get(url, "/health")[0] == 200
         assert remote(url=url, token_env="A_TOKEN")([gray(0)], ["a"]) == [0.0]

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,6 @@ _STATUS: dict[type[Exception], int] = {
     ClientGone: 499,
     RewardFailed: 500,
 }
-_PATIENCE = 2**30  # bytes of a refused body that are read
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,9 @@ class _House:
         return Response(encode_scores(scores), media_type="application/json")
 
     async def _admit(self, request: Request) -> list[float]:
-        try:
-            await self.check_token(request)
-            if self._requests >= self._settings.max_requests:
-                raise HTTPException(503, f"busy with {self._requests} requests: try again", {"Retry-After": "1"})
-        except HTTPException:
-            with suppress(TooLarge, ClientDisconnect):
-                await _read(request, keep=0)
-            raise
+        await self.check_token(request)
+        if self._requests >= self._settings.max_requests:
+            raise HTTPException(503, f"busy with {self._requests} requests: try again", {"Retry-After": "1"})
         self._requests += 1
         try:
             return await self._scores(request)
@@ -117,22 +111,15 @@ class _House:
 
     async def _scores(self, request: Request) -> list[float]:
         limits = self._settings.limits
-        body = await _read(request, keep=limits.body)
+        body = await _read(request, limits.body)
         scoring = await asyncio.to_thread(decode, body, request.headers.get("content-type", ""), limits)
         return await self.batcher.score(scoring, gone=request.is_disconnected)
 
 
-async def _read(request: Request, keep: int) -> bytes:
-    """The body. What is too large is read all the same, and forgotten: a client that is still sending would not
-    hear why it is refused.
-    """
-    kept, length = bytearray(), 0
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
     async for chunk in request.stream():
-        length += len(chunk)
-        if length <= keep:
-            kept += chunk
-        elif length > _PATIENCE:
-            break
-    if length > keep:
-        raise TooLarge(f"a body of more than {keep} bytes: send fewer images at a time")
-    return bytes(kept)
+        body += chunk
+        if len(body) > most:
+            raise TooLarge(f"a body of more than {most} bytes: send fewer images at a time")
+    return bytes(body)
