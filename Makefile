@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test lint types pretrain bench clean
+.PHONY: train test lint types pretrain bench bench-serving clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -27,6 +27,11 @@ pretrain: $(VENV)/installed
 
 bench: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py
+
+# A reward over HTTP: throughput, then what happens when servers fail.
+bench-serving: $(VENV)/installed
+	PYTHONPATH=tests $(BIN)/python benchmarks/serving.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
 
 # torch comes first and alone, so that nothing else decides which build is installed.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -9,14 +9,19 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from ruamel.yaml import YAML
 
 from .config import Recipe
 from .plan_view import plan_as_json, print_plan
 from .recipe import RecipeError, load_recipe, shipped_recipes
+
+if TYPE_CHECKING:
+    from .rewards.reward import Reward
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -125,6 +130,57 @@ def evaluate(
             print_comparison(result)
 
 
+@app.command("serve-reward")
+def serve_reward(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A reward that ships, or file.py:function.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="The reward's own options.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="One that other machines can reach needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 8300,
+    token_env: Annotated[
+        str | None, typer.Option(help="The variable with the token that clients must show, e.g. MIXGRPO_REWARD_TOKEN.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="The file with that token.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Images in one call of the reward.")] = 64,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests at a time; more are told to come back.")] = 128,
+) -> None:
+    """Serve a reward over HTTP. Recipes use it as `rewards: {NAME: {url: "http://127.0.0.1:8300"}}`."""
+    with _in_a_sentence(ValueError, OSError, ImportError):
+        if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+            raise ImportError("a reward server needs FastAPI and uvicorn: pip install 'mixgrpo[serve]'")
+        from . import credentials
+        from .serving.app import Settings, reward_app
+        from .serving.server import listen, serve, url
+
+        if token_env is not None and token_file is not None:
+            raise ValueError("--token-env and --token-file: give one of them")
+        token = None
+        if token_env is not None:
+            token = credentials.from_environment(token_env)
+        elif token_file is not None:
+            token = credentials.from_file(token_file)
+        reward = _served_reward(name, options or [])
+        listening = listen(host, port, token)
+        typer.echo(f"serving {name} at {url(listening)}")
+        serve(reward_app(name, reward, Settings(token, max_batch, max_requests)), listening)
+
+
+def _served_reward(name: str, assignments: Sequence[str]) -> "Reward":
+    from .rewards.registry import find_reward
+    from .scoring_config import RewardConfig
+
+    options = {}
+    for assignment in assignments:
+        option, equals, value = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"{assignment!r} is not an option: write option=value, such as device=cuda:1")
+        options[option] = YAML(typ="safe", pure=True).load(value)
+    if "weight" in options:
+        raise ValueError("weight: belongs into the recipe of whoever asks, not to a server")
+    return find_reward(name, RewardConfig.model_validate(options))
+
+
 def _load(recipe: str, overrides: Sequence[str]) -> Recipe:
     try:
         return load_recipe(recipe, overrides)
@@ -170,8 +226,14 @@ def _plain_errors() -> Iterator[None]:
     from .scoring import RewardError
     from .trainer import TrainingStopped
 
+    with _in_a_sentence(RecipeError, RewardError, TrainingStopped, ValueError, OSError):
+        yield
+
+
+@contextmanager
+def _in_a_sentence(*mendable: type[Exception]) -> Iterator[None]:
     try:
         yield
-    except (RecipeError, RewardError, TrainingStopped, ValueError, OSError) as error:
+    except mendable as error:
         typer.echo(str(error), err=True)
         sys.exit(1)

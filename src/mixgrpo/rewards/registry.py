@@ -15,6 +15,7 @@ from .hpsv2 import hpsv2
 from .hpsv3 import hpsv3
 from .imagereward import imagereward
 from .jpeg import jpeg_compressibility, jpeg_incompressibility
+from .judge import unifiedreward, vlm_judge
 from .ocr import ocr
 from .options import checked_options, nearest
 from .own import load_function
@@ -37,6 +38,8 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "scenes-aesthetic": scenes_aesthetic,
     "scenes-strict": scenes_strict,
     "scenes-text": scenes_text,
+    "unifiedreward": unifiedreward,
+    "vlm-judge": vlm_judge,
 }
 
 
