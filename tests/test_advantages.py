@@ -15,6 +15,13 @@ def test_equal_rewards_teach_nothing_and_divide_by_nothing() -> None:
     assert torch.equal(group_advantages(torch.full((2, 4), 0.3)), torch.zeros(2, 4))
 
 
+def test_rounding_is_no_difference() -> None:
+    """Divided by its own std it would be one, beside another reward that does tell the group apart."""
+    rounded = torch.tensor([[0.3, 0.3, 0.3 + 6e-8, 0.3]])
+    assert rounded.max() > rounded.min()
+    assert torch.equal(group_advantages(rounded), torch.zeros(1, 4))
+
+
 def test_a_group_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="needs 2 images"):
         group_advantages(torch.ones(3, 1))

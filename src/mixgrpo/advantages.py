@@ -20,7 +20,8 @@ def group_advantages(rewards: Tensor) -> Tensor:
     """(r - mean) / (std + 1e-8) over the scored images of each group; fewer than two have nothing to compare."""
     if rewards.shape[1] < 2:
         raise ValueError(f"group size {rewards.shape[1]}: a group needs 2 images to be compared with each other")
-    return (rewards - rewards.nanmean(1, keepdim=True)) / (group_std(rewards)[:, None] + _EPSILON)
+    advantage = (rewards - rewards.nanmean(1, keepdim=True)) / (group_std(rewards)[:, None] + _EPSILON)
+    return advantage.where(_differ(rewards)[:, None] | advantage.isnan(), 0)
 
 
 def group_std(rewards: Tensor) -> Tensor:
@@ -50,11 +51,12 @@ def advantages(
 
 def told_apart(rewards: Mapping[str, Tensor]) -> Tensor:
     """[prompts]: does any reward differ within the group? One that is equal throughout teaches nothing."""
-    spreads = [
-        reward.nan_to_num(-torch.inf).amax(1) - reward.nan_to_num(torch.inf).amin(1)
-        for reward in _scored_by_all(rewards).values()
-    ]
-    return (torch.stack(spreads) > _EQUAL).any(0)
+    return torch.stack([_differ(reward) for reward in _scored_by_all(rewards).values()]).any(0)
+
+
+def _differ(rewards: Tensor) -> Tensor:
+    """[prompts]: by more than rounding?"""
+    return rewards.nan_to_num(-torch.inf).amax(1) - rewards.nan_to_num(torch.inf).amin(1) > _EQUAL
 
 
 def _scored_by_all(rewards: Mapping[str, Tensor]) -> dict[str, Tensor]:
