@@ -40,6 +40,7 @@ def test_a_run_that_goes_well_needs_no_words() -> None:
         (run(clipped=0.95), "95% of the ratios are clipped"),
         (run(failed_scores={"wanted": 1, "watched": 0}), "scores failed: 20 by wanted"),
         (run(wanted=0.2, watched=-0.2), "wanted rises while watched falls: over-optimisation"),
+        (run(wanted=-0.2, watched=-0.2), "wanted falls: steps are mostly noise by now"),
         (run(clipped=0.0), "rewards are flat"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 from .config import Recipe
 
 _GAP_SHARE = 0.1  # of the clip range
+_FALLING = 3.0  # standard errors
 _EXPLODED = 100.0  # times the usual gradient
 _USUAL_AFTER = 5  # iterations
 
@@ -36,6 +37,11 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
         return f"scores failed: {counts}; those images were left out of their groups. Why is in metrics.jsonl."
     if clipped > 0.8:
         return f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.updates."
+    if all(_trend(recent, name) < -_FALLING for name in recipe.weights):
+        return (
+            f"{', '.join(recipe.weights)} falls: steps are mostly noise by now. Lower update.learning_rate, let it "
+            "decay, or take more prompts an iteration; an earlier checkpoint is better than this one."
+        )
     rising = [name for name in recipe.weights if _trend(recent, name) > 2]
     falling = [name for name in recipe.rewards if name not in recipe.weights and _trend(recent, name) < -2]
     if rising and falling:
