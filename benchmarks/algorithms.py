@@ -1,0 +1,83 @@
+"""What each algorithm makes of the same time: the tiny model, the same prompts, rates and rewards, held-out accuracy.
+
+Each trains for so many seconds of iterations, and is then compared with where it began, prompt by prompt from the same
+noise. FlowGRPO and DanceGRPO run as well as MixGRPO does: batched, and what a group shares computed once.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mixgrpo.config import Recipe
+from mixgrpo.data import evaluation_prompts, train_prompts
+from mixgrpo.evaluation import draw_pictures, per_kind, score
+from mixgrpo.models import load_model
+from mixgrpo.recipe import load_recipe
+from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.trainer import Trainer
+
+SECONDS = 300.0
+RUNS = {
+    "flowgrpo": ("scenes", ["algorithm=flowgrpo"]),
+    "dancegrpo": ("scenes", ["algorithm=dancegrpo"]),
+    "mixgrpo": ("scenes", []),
+    "mixgrpo-flash": ("scenes-flash", []),
+}
+REWARD = "scenes-strict"
+RESULTS = Path(__file__).parent / "results" / "algorithms.json"
+PROMPTS = evaluation_prompts("scenes")
+
+
+def accuracy(trainer: Trainer) -> Tensor:
+    recipe = trainer.recipe
+    with trainer.averaged(), trainer.precision():
+        pictures = draw_pictures(
+            trainer.model,
+            PROMPTS,
+            steps=recipe.evaluation.steps,
+            seed=recipe.seed,
+            micro_batch=recipe.rollout.micro_batch,
+        )
+    return score(pictures, PROMPTS, {REWARD: trainer.rewards[REWARD]}, recipe.scoring)[REWARD]
+
+
+def trainer_of(recipe: Recipe) -> Trainer:
+    prompts = train_prompts("scenes", recipe.seed, recipe.iterations * recipe.rollout.prompts)
+    return Trainer(recipe, load_model(recipe.model), find_rewards(recipe.rewards), prompts)
+
+
+def train(trainer: Trainer) -> float:
+    spent = 0.0
+    while spent < SECONDS:
+        begin = time.perf_counter()
+        trainer.iterate()
+        spent += time.perf_counter() - begin
+    return spent
+
+
+def main() -> None:
+    before = accuracy(trainer_of(load_recipe("scenes")))
+    rows: dict[str, Any] = {}
+    for name, (recipe, overrides) in RUNS.items():
+        trainer = trainer_of(load_recipe(recipe, overrides))
+        seconds = train(trainer)
+        gains = per_kind(accuracy(trainer) - before, PROMPTS)
+        rows[name] = {
+            "iterations": trainer.iteration,
+            "seconds": seconds,
+            "gain": {kind: asdict(gain) for kind, gain in gains.items()},
+        }
+        overall = gains["overall"]
+        print(
+            f"{name:14} {trainer.iteration:4} iterations  {overall.mean:+.1%} +- {overall.half_width:.1%}", flush=True
+        )
+        text = json.dumps({"command": "make bench-algorithms", "before": before.mean().item(), "runs": rows}, indent=2)
+        RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
