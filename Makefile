@@ -33,7 +33,7 @@ bench-serving: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/serving.py
 	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
 
-# Flow-GRPO, DanceGRPO, MixGRPO and Flash for five minutes each. Takes 24 minutes on 2 cores.
+# Flow-GRPO, DanceGRPO, MixGRPO and Flash for four minutes each. Takes 19 minutes on 2 cores.
 bench-algorithms: $(VENV)/installed
 	$(BIN)/python benchmarks/algorithms.py
 

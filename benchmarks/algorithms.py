@@ -20,7 +20,7 @@ from mixgrpo.recipe import load_recipe
 from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.trainer import Trainer
 
-SECONDS = 300.0
+SECONDS = 240.0
 RUNS = {
     "flowgrpo": ("scenes", ["algorithm=flowgrpo"]),
     "dancegrpo": ("scenes", ["algorithm=dancegrpo"]),
