@@ -46,6 +46,7 @@ def command(*arguments: str) -> list[str]:
 def mixgrpo(*arguments: str, code: int = 0) -> str:
     done = subprocess.run(command(*arguments), capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
+    assert code or not done.stderr, done.stderr  # libraries are quiet about what is as it should be
     return done.stdout if code == 0 else done.stderr
 
 

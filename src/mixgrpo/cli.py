@@ -74,10 +74,10 @@ def train(
     if "=" in recipe:  # the recipe left out: mixgrpo train iterations=5
         recipe, changes = "scenes", [recipe, *changes]
     loaded = _load(recipe, changes)
-    from . import distributed
-    from .run import start
-
     with _process_group(), _plain_errors():
+        from . import distributed
+        from .run import start
+
         folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
         start(loaded, folder)
 
@@ -85,9 +85,9 @@ def train(
 @app.command()
 def resume(run: RunFolderArgument) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped."""
-    from .run import resume
-
     with _process_group(), _plain_errors():
+        from .run import resume
+
         resume(run)
 
 
@@ -104,9 +104,9 @@ def sample(
     ] = 1.0,
 ) -> None:
     """Draw pictures with a run's tuned model."""
-    from .sampling import sample_to_files
-
     with _plain_errors():
+        from .sampling import sample_to_files
+
         for path in sample_to_files(run, prompts, out, steps=steps, seed=seed, share=share):
             typer.echo(str(path))
 
@@ -120,9 +120,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="The same for a machine.")] = False,
 ) -> None:
     """Compare a run's model before and after on held-out prompts, per kind, from the same noise."""
-    from .comparison import compare, print_comparison
-
     with _plain_errors():
+        from .comparison import compare, print_comparison
+
         result = compare(run, count=count, steps=steps, seed=seed)
         if as_json:
             typer.echo(json.dumps(result, indent=2))
@@ -221,7 +221,9 @@ def _quiet_libraries() -> None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """What the user can mend is said in a sentence, without a traceback."""
+    """What the user can mend is said in a sentence, without a traceback. Libraries speak when they are imported: what
+    imports them belongs inside.
+    """
     _quiet_libraries()
     from .scoring import RewardError
     from .trainer import TrainingStopped
