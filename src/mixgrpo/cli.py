@@ -1,6 +1,6 @@
 """The `mixgrpo` command.
 
-What needs torch is imported where it is used: `mixgrpo plan` answers at once.
+What needs diffusers or transformers is imported where it is used: `mixgrpo plan` does not wait for them.
 """
 
 import json
@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from ruamel.yaml import YAML
 
 from .config import Recipe
 from .plan_view import plan_as_json, print_plan
-from .recipe import RecipeError, load_recipe, shipped_recipes
+from .recipe import RecipeError, load_recipe, parse_yaml, shipped_recipes
 
 if TYPE_CHECKING:
     from .rewards.reward import Reward
@@ -175,7 +174,7 @@ def _served_reward(name: str, assignments: Sequence[str]) -> "Reward":
         option, equals, value = assignment.partition("=")
         if not equals:
             raise ValueError(f"{assignment!r} is not an option: write option=value, such as device=cuda:1")
-        options[option] = YAML(typ="safe", pure=True).load(value)
+        options[option] = parse_yaml(value, what=assignment)
     if "weight" in options:
         raise ValueError("weight: belongs into the recipe of whoever asks, not to a server")
     return find_reward(name, RewardConfig.model_validate(options))

@@ -42,14 +42,13 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         score(pictures, prompts, rewards, tuned.recipe.scoring) for pictures in (pictures_before, pictures_after)
     )
     first = next(iter(tuned.recipe.weights))
+    rows = [*zip(prompts, pictures_before, pictures_after, before[first], after[first], strict=True)]
     tiles = [
         Tile(to_pil(torch.stack([old, new])), f"{was:.2f} > {now:.2f}  {prompt.text}")
-        for old, new, was, now, prompt in zip(
-            pictures_before, pictures_after, before[first], after[first], prompts, strict=True
-        )
+        for prompt, old, new, was, now in spread(rows, _SHOWN)
     ]
     picture_file = run / "before-after.png"
-    sheet(spread(tiles, _SHOWN), columns=4).save(picture_file)
+    sheet(tiles, columns=4).save(picture_file)
     return {
         "run": str(run),
         "pictures": str(picture_file),

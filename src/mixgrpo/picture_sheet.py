@@ -7,6 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _SIDE, _TEXT, _GAP = 128, 46, 14
+_BESIDE = _SIDE + 4  # from one picture of a tile to the next
 _LETTER = 6  # pixels a letter takes, about
 
 
@@ -19,7 +20,7 @@ class Tile(NamedTuple):
 
 
 def sheet(tiles: Sequence[Tile], columns: int) -> Image.Image:
-    wide = len(tiles[0].pictures) * (_SIDE + 4) - 4
+    wide = (len(tiles[0].pictures) - 1) * _BESIDE + _SIDE
     rows = -(-len(tiles) // columns)
     paper = Image.new("RGB", (columns * (wide + _GAP) + _GAP, rows * (_SIDE + _TEXT + _GAP) + _GAP), "white")
     canvas, font = ImageDraw.Draw(paper), ImageFont.load_default(size=12)
@@ -27,9 +28,10 @@ def sheet(tiles: Sequence[Tile], columns: int) -> Image.Image:
         left, top = _GAP + i % columns * (wide + _GAP), _GAP + i // columns * (_SIDE + _TEXT + _GAP)
         for j, picture in enumerate(tile.pictures):
             # Small pictures are enlarged as they are: what the model drew, and no smoothing of it.
-            paper.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (left + j * (_SIDE + 4), top))
+            smoothing = Image.Resampling.NEAREST if picture.width <= _SIDE else Image.Resampling.LANCZOS
+            paper.paste(picture.resize((_SIDE, _SIDE), smoothing), (left + j * _BESIDE, top))
         for j, colour in enumerate(tile.colours):
-            x = left + j * (_SIDE + 4)
+            x = left + j * _BESIDE
             canvas.rectangle((x, top + _SIDE + 1, x + _SIDE - 1, top + _SIDE + 3), fill=colour)
         canvas.text((left, top + _SIDE + 6), textwrap.fill(tile.caption, wide // _LETTER), fill="black", font=font)
     return paper

@@ -61,10 +61,10 @@ def preflight(trainer: Trainer) -> Iterator[Finding]:
         ", ".join(f"{name} by {value:.3g}" for name, value in spread.items()),
         any(value > 0 for value in spread.values()),
     )
-    if models := {name: reward for name, reward in trainer.rewards.items() if isinstance(reward, ModelReward)}:
-        yield Finding(
-            "the rewards' networks are loaded", ", ".join(f"{n} {_whereabouts(m)}" for n, m in models.items())
-        )
+    networks = {name: reward for name, reward in trainer.rewards.items() if isinstance(reward, ModelReward)}
+    if networks:
+        detail = ", ".join(f"{name} {_whereabouts(network)}" for name, network in networks.items())
+        yield Finding("the rewards' networks are loaded", detail)
     moved = max(
         (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
         for name, parameter in trainer.parameters.items()

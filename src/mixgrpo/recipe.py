@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from .algorithms import ALGORITHMS, SECTIONS
 from .config import Recipe, WindowConfig
+from .wording import sentence
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -62,7 +63,7 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(source) if source.endswith((".yaml", ".yml")) else RECIPES / f"{source}.yaml"
     if not path.is_file():
         raise RecipeError(f"no recipe {source!r}: give a .yaml file or one of {', '.join(shipped_recipes())}")
-    data = _parse(path.read_text(encoding="utf-8"), what=source)
+    data = parse_yaml(path.read_text(encoding="utf-8"), what=source)
     if not isinstance(data, dict):
         raise RecipeError(f"{source}: a recipe is a mapping of keys to values, not {type(data).__name__}")
     return resolve(data, overrides)
@@ -80,7 +81,7 @@ def resolve(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError("\n".join(_sentence(detail) for detail in error.errors())) from None
 
 
-def _parse(text: str, what: str) -> Any:
+def parse_yaml(text: str, what: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(io.StringIO(text))
     except YAMLError as error:
@@ -141,7 +142,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     *sections, field = VERL_NAMES.get(name, name).split(".")
     if sections[:1] == ["rewards"]:  # a reward's name may be a file's, with a dot
         sections, field = ["rewards"], name.removeprefix("rewards.")
-    value = _verl_value(name, _parse(text, what=override))
+    value = _verl_value(name, parse_yaml(text, what=override))
     target = data
     for section in sections:
         target = target.setdefault(section, {})
@@ -194,10 +195,6 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"{key} = {given!r}: unknown key; {_nearest(key)}"
         case "missing" if key == "window.range":
             return f"{key} = {given!r}: must be [start, end], two step numbers"
-        case "missing":
-            return f"{key} is missing: it has no default and must be given"
-        case "literal_error":
-            return f"{key} = {given!r}: must be {context['expected']}"
         case "union_tag_invalid":
             return f"{key}.strategy = {context['tag']!r}: must be {_or([*_WINDOWS])}"
         case "union_tag_not_found":
@@ -205,8 +202,7 @@ def _sentence(detail: ErrorDetails) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"{key} = {given!r}: must be a section with keys of its own"
         case _:
-            allowed = detail["msg"].replace("Input should be", "must be")
-            return f"{key} = {given!r}: {allowed}"
+            return sentence(key, detail)
 
 
 def _or(names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from ..wording import sentence
+
 _CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
@@ -39,10 +41,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _sentence(label: str, detail: ErrorDetails, known: list[str]) -> str:
     key = ".".join(["rewards", label, *map(str, detail["loc"])])
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{key} = {detail['input']!r}: unknown option; {nearest(str(detail['loc'][-1]), known)}"
-        case "missing":
-            return f"{key} is missing: it has no default and must be given"
-        case _:
-            return f"{key} = {detail['input']!r}: {detail['msg'].replace('Input should be', 'must be')}"
+    if detail["type"] == "extra_forbidden":
+        return f"{key} = {detail['input']!r}: unknown option; {nearest(str(detail['loc'][-1]), known)}"
+    return sentence(key, detail)
