@@ -1,11 +1,13 @@
-"""The published algorithms, as settings of one machine: what `algorithm: NAME` stands for.
+"""The published algorithms and ours, as settings of one machine: what `algorithm: NAME` stands for.
 
 A recipe's own sections come on top, key by key.
 """
 
 from typing import Any, Literal, get_args
 
-Algorithm = Literal["mixgrpo", "mixgrpo-flash", "mixgrpo-flash-frozen", "flowgrpo", "flowgrpo-fast", "dancegrpo"]
+Algorithm = Literal[
+    "mixgrpo", "mixgrpo-flash", "mixgrpo-flash-frozen", "flowgrpo", "flowgrpo-fast", "dancegrpo", "turbo"
+]
 
 _FLOW = {"type": "flow", "noise_level": 0.7}
 _EVERY_STEP = {"strategy": "frozen", "size": None}
@@ -31,5 +33,12 @@ ALGORITHMS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     "flowgrpo": {"sde": _FLOW, "window": _EVERY_STEP},
     "flowgrpo-fast": {"sde": {"type": "cps", "noise_level": 0.8}, "window": {"strategy": "random", "size": 2}},
     "dancegrpo": {"sde": {"type": "dance", "noise_level": 0.3}, "window": {**_EVERY_STEP, "trained_fraction": 0.6}},
+    # Ours: one step, so that the update runs the model once a prompt, and the fewest steps after it that keep the order
+    # of a group's rewards (`mixgrpo bench --suffix`).
+    "turbo": {
+        "sde": {"type": "cps", "noise_level": 0.8},
+        "window": {"strategy": "random", "size": 1},
+        "suffix": {"solver": "dpm++2-midpoint", "compress_ratio": 0.2},
+    },
 }
 assert tuple(ALGORITHMS) == get_args(Algorithm)

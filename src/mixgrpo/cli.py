@@ -129,6 +129,35 @@ def evaluate(
             print_comparison(result)
 
 
+@app.command()
+def bench(
+    learning: Annotated[bool, typer.Option("--learning", help="What is learned in the same time.")] = False,
+    levers: Annotated[bool, typer.Option("--levers", help="What each of turbo's levers gives.")] = False,
+    suffix: Annotated[bool, typer.Option("--suffix", help="Which short suffixes keep the order of rewards.")] = False,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Cost and memory against every size, and predicted.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(metavar="RECIPE", help="Whose model is measured; flux-dev-shape: FLUX.1-dev's size, random.")
+    ] = "scenes",
+    device: Annotated[str, typer.Option(help="Where: cpu, cuda.")] = "cpu",
+    prompts: Annotated[int, typer.Option(min=1, help="Prompts an iteration, 12 images each.")] = 4,
+    repetitions: Annotated[int, typer.Option(min=1, help="How often all is measured; of --learning the seeds.")] = 2,
+    minutes: Annotated[float, typer.Option(min=0, help="Of training, with --learning.")] = 10,
+    as_json: Annotated[Path | None, typer.Option("--json", help="Where all that was measured goes.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Where the picture of it goes.")] = None,
+) -> None:
+    """Measure what the algorithms cost, side by side on one model; or one of the four things below."""
+    with _plain_errors():
+        from .bench.command import bench
+
+        chosen = {"learning": learning, "levers": levers, "suffix": suffix, "growth": growth}
+        asked = [name for name, on in chosen.items() if on] or ["cost"]
+        if len(asked) > 1:
+            raise ValueError(f"{', '.join(f'--{name}' for name in asked)}: give one of them")
+        bench(asked[0], model, device, prompts, repetitions, minutes * 60, as_json, png)
+
+
 @app.command("serve-reward")
 def serve_reward(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A reward that ships, or file.py:function.")],

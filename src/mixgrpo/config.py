@@ -16,6 +16,7 @@ from .plan import Plan, make_plan
 from .rewards.registry import check_options
 from .schedule import SigmaGrid, shifted_linspace
 from .scoring_config import RewardConfig, ScoringConfig
+from .speed import SpeedConfig
 from .steppers.ode import Solver
 from .steppers.sde import SdeType
 from .training_config import EvaluationConfig, LoraConfig, PromptsConfig, SaveConfig, Section, UpdateConfig
@@ -198,6 +199,7 @@ class Recipe(Section):
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     save: SaveConfig = SaveConfig()
+    speed: SpeedConfig = SpeedConfig()
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Where metrics go beside the run's metrics.jsonl."""
 

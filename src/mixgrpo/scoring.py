@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -35,20 +35,27 @@ class Scored:
 
 
 class Scorer:
-    """Collects the scores of a number of images, in the order of their submission."""
+    """Collects the scores of a number of images, in the order of their submission. `beside` False: whoever submits
+    waits for them.
+    """
 
-    def __init__(self, rewards: Mapping[str, Reward], settings: ScoringConfig) -> None:
-        self._rewards, self._settings = rewards, settings
+    def __init__(self, rewards: Mapping[str, Reward], settings: ScoringConfig, beside: bool = True) -> None:
+        self._rewards, self._settings, self._beside = rewards, settings, beside
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="reward")
         self._pending: list[Future[Scored]] = []
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
         """[N, 3, height, width] in [0, 1], with the prompt of each."""
-        pictures = to_pil(images)
-        self._pending += [
-            self._pool.submit(_score, name, reward, pictures, prompts, self._settings)
+        # Off the device on a thread too: here it would wait for all that the device was told to do. The pool begins
+        # its jobs in order, so that no score waits for pictures that nobody is making.
+        drawn = self._pool.submit(to_pil, images)
+        jobs = [
+            self._pool.submit(_score, name, reward, drawn, prompts, self._settings)
             for name, reward in self._rewards.items()
         ]
+        self._pending += jobs
+        if not self._beside:
+            wait(jobs)
 
     def collect(self) -> Scored:
         """Waits for all that was submitted."""
@@ -77,8 +84,13 @@ def stop_if_too_many_failed(scored: Scored, stop_above: float) -> None:
 
 
 def _score(
-    name: str, reward: Reward, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], settings: ScoringConfig
+    name: str,
+    reward: Reward,
+    drawn: Future[list[Image.Image]],
+    prompts: Sequence[Prompt],
+    settings: ScoringConfig,
 ) -> Scored:
+    pictures = drawn.result()
     values, retried, why = [math.nan] * len(pictures), 0, ""
     broken: Exception | None = None
     for attempt in range(1 + settings.retries):

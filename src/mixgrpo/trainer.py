@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from .plan import Plan
 from .rewards.reward import Reward
 from .rollout import Rollout, rollout
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
+from .speed import speed_up
 from .tuning import as_it_is, make_trainable, reference_of
 from .update import UpdateStats, accumulate, shares
 
@@ -50,6 +51,7 @@ class Trainer:
         self.recipe, self.model, self.rewards, self.prompts = recipe, model, rewards, prompts
         self.iteration = 0
         self.grid = recipe.own_grid() or model.grid(recipe.grid.steps)
+        speed_up(model, recipe.speed)
         # Only a KL needs it, and for full training it is a copy.
         self.reference = reference_of(model, recipe) if recipe.update.kl else partial(as_it_is, model)
         self.parameters = make_trainable(model, recipe, adapter)
@@ -63,8 +65,9 @@ class Trainer:
             lr=recipe.update.learning_rate,
             betas=recipe.update.betas,
             weight_decay=recipe.update.weight_decay,
+            fused=recipe.speed.fused_optimizer,
         )
-        self.scorer = Scorer(rewards, recipe.scoring)
+        self.scorer = Scorer(rewards, recipe.scoring, beside=recipe.speed.overlap_rewards)
 
     def iterate(self) -> Metrics:
         """One iteration, and what there is to say about it."""
@@ -74,14 +77,20 @@ class Trainer:
         own = distributed.own(len(prompts))
         plan = recipe.plan_at(k, self.grid)
         told = self.model.encode([prompts[i].text for i in own])
-        sampled = self._sample(plan, told, [prompts[i] for i in own], own)
+
+        def finished(rows: slice, latents: Tensor) -> None:
+            images = range(len(own) * recipe.rollout.group_size)[rows]
+            asked = [prompts[own[n // recipe.rollout.group_size]] for n in images]
+            self.scorer.submit(self.model.decode(latents), asked)
+
+        sampled = self.sample(plan, told, own, finished)
         clock.lap("rollout")
         scored = merged(distributed.gather(self.scorer.collect()))
         stop_if_too_many_failed(scored, recipe.scoring.stop_above)
         clock.lap("reward")
         scores = {name: values.view(len(prompts), -1) for name, values in scored.values.items()}
         advantage, groups = self._advantages(scores)
-        stats, grad_norms = self._update(sampled, told, advantage, own, groups)
+        stats, grad_norms = self.update(sampled, told, advantage, own, groups)
         clock.lap("update")
         self.iteration += 1
         return {
@@ -95,13 +104,9 @@ class Trainer:
             "seconds": clock.laps,
         }
 
-    def _sample(self, plan: Plan, told: Conditioning, prompts: Sequence[Prompt], own: range) -> Rollout:
+    def sample(self, plan: Plan, told: Conditioning, own: range, finished: Callable[[slice, Tensor], None]) -> Rollout:
+        """This iteration's images of this process's own prompts, of which `told` tells the model."""
         settings = self.recipe.rollout
-
-        def finished(rows: slice, latents: Tensor) -> None:
-            images = range(len(prompts) * settings.group_size)[rows]
-            self.scorer.submit(self.model.decode(latents), [prompts[n // settings.group_size] for n in images])
-
         with self.precision():
             return rollout(
                 self.model,
@@ -111,6 +116,7 @@ class Trainer:
                 group_size=settings.group_size,
                 micro_batch=settings.micro_batch,
                 shared_noise=settings.shared_noise,
+                share_computation=self.recipe.speed.share,
                 prompt_ids=own,
                 finished=finished,
             )
@@ -125,9 +131,10 @@ class Trainer:
         groups = [images[taught].tolist() for images, taught in zip(numbers, teaching, strict=True)]
         return advantage.flatten(), [group for group in groups if group]
 
-    def _update(
+    def update(
         self, sampled: Rollout, told: Conditioning, advantage: Tensor, own: range, groups: Sequence[Sequence[int]]
     ) -> tuple[UpdateStats, list[float]]:
+        """Learn from the images of these groups, all processes' together; what was measured, and gradient norms."""
         settings, size = self.recipe.update, self.recipe.rollout.group_size
         stats, norms = UpdateStats(), []
         for rate in self.optimizer.param_groups:

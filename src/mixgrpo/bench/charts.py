@@ -1,0 +1,112 @@
+"""What was measured, as pictures."""
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from .cost import PARTS
+
+_COLOURS = {"rollout": "#2a6f97", "decode": "#a9d6e5", "reward": "#dddddd", "update": "#e76f51"}
+
+
+def cost(result: dict[str, Any]) -> Figure:
+    """A bar for each contender, stacked of an iteration's parts."""
+    contenders = result["contenders"]
+    figure = Figure(figsize=(9, 0.6 * len(contenders) + 1.4), layout="constrained")
+    axes = figure.add_subplot()
+    left = [0.0] * len(contenders)
+    for part in PARTS:
+        seconds = [row["seconds"][part] for row in contenders.values()]
+        axes.barh([*contenders], seconds, left=left, color=_COLOURS[part], label=part)
+        left = [start + more for start, more in zip(left, seconds, strict=True)]
+    for number, row in enumerate(contenders.values()):
+        published = row["published_ratio"]
+        beside = "" if published is None else f" (paper {published:.0%})"
+        axes.text(left[number], number, f"  {row['model_time_ratio']['median']:.0%}{beside}", va="center")
+    axes.set_xlim(0, max(left) * 1.2)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds an iteration; percent: rollout and update beside DanceGRPO's")
+    _plain(axes)
+    return figure
+
+
+def levers(result: dict[str, Any]) -> Figure:
+    rows = result["rows"]
+    figure = Figure(figsize=(8, 0.45 * len(rows) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh([row["lever"] for row in rows], [row["model_time_ratio"] for row in rows], color=_COLOURS["rollout"])
+    axes.invert_yaxis()
+    axes.set_xlabel("model time without it, beside turbo with all")
+    _plain(axes)
+    return figure
+
+
+def suffix(result: dict[str, Any]) -> Figure:
+    """How well the order of rewards is kept by so many calls, a line for each solver and position."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for solver, style in zip(dict.fromkeys(row["solver"] for row in result["rows"]), ("-", "--", ":"), strict=False):
+        for colour, position in enumerate(dict.fromkeys(row["position"] for row in result["rows"])):
+            rows = [row for row in result["rows"] if (row["solver"], row["position"]) == (solver, position)]
+            rows.sort(key=lambda row: row["suffix_calls"])
+            axes.plot(
+                [row["suffix_calls"] for row in rows],
+                [row["rank_correlation"] for row in rows],
+                style,
+                color=f"C{colour}",
+                marker="o",
+                label=f"{solver} after step {position}",
+            )
+    axes.set_xlabel("model calls after the window")
+    axes.set_ylabel("rank correlation with all steps")
+    _plain(axes)
+    return figure
+
+
+def growth(result: dict[str, Any]) -> Figure:
+    """Measured and predicted, an axis each."""
+    names = [*dict.fromkeys(row["axis"] for row in result["rows"])]
+    figure = Figure(figsize=(3 * len(names), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+        rows = [row for row in result["rows"] if row["axis"] == name]
+        values = [row["value"] for row in rows]
+        axes.plot(values, [row["seconds"] for row in rows], "o-", color=_COLOURS["rollout"], label="measured")
+        axes.plot(
+            values, [row["predicted_seconds"] for row in rows], "x--", color=_COLOURS["update"], label="predicted"
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(name)
+        _plain(axes)
+    return figure
+
+
+def learning(result: dict[str, Any]) -> Figure:
+    """Reward against seconds and against iterations: every seed thin, DanceGRPO's end as a line."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for axes, clock in zip(figure.subplots(1, 2, sharey=True), ("seconds", "iterations"), strict=True):
+        for colour, (name, row) in enumerate(result["contenders"].items()):
+            for number, curve in enumerate(row["curves"]):
+                values = [look["reward"] for look in curve]
+                label = name if number == 0 else None
+                axes.plot([look[clock] for look in curve], values, color=f"C{colour}", label=label)
+        axes.axhline(result["target"], color="grey", linestyle=":")
+        axes.set_xlabel(clock)
+        _plain(axes)
+    figure.axes[0].set_ylabel(f"{result['reward']} on held-out prompts")
+    return figure
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize="small")
+
+
+CHARTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
+    "cost": cost,
+    "levers": levers,
+    "suffix": suffix,
+    "growth": growth,
+    "learning": learning,
+}

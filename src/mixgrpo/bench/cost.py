@@ -1,0 +1,72 @@
+"""What an iteration of each algorithm costs, side by side on one model.
+
+Round after round every contender runs one iteration, so that a machine that slows down slows all of them. A round
+stands for one position of the sliding windows; a repetition is a whole slide.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..algorithms import Algorithm
+from ..config import Recipe
+from .ground import Ground, published_ratio
+from .lap import Lap, lap, most_mib
+from .waiting import Wait
+
+CONTENDERS: dict[str, Algorithm] = {
+    "DanceGRPO": "dancegrpo",
+    "FlowGRPO": "flowgrpo",
+    "MixGRPO": "mixgrpo",
+    "MixGRPO-Flash": "mixgrpo-flash",
+    "MixGRPO-Flash*": "mixgrpo-flash-frozen",
+    "turbo": "turbo",
+}
+YARDSTICK = "DanceGRPO"
+_WINDOW = 4  # steps of the sliding windows, the last of which ends before the last step
+PARTS = ("rollout", "decode", "reward", "update")
+
+
+def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
+    recipes = {name: ground.recipe(algorithm) for name, algorithm in CONTENDERS.items()}
+    slide = ground.steps - _WINDOW  # its positions
+    laps: dict[str, list[Lap]] = {name: [] for name in recipes}
+    for recipe in recipes.values():
+        lap(ground, recipe, 0)  # warms up: memory, kernels, compilation
+    for number in wait(range(repetitions * slide)):
+        for name, recipe in recipes.items():
+            laps[name].append(lap(ground, recipe, number % slide))
+    return {
+        "rounds_a_repetition": slide,
+        "contenders": {name: _summary(laps[name], laps[YARDSTICK], recipe, slide) for name, recipe in recipes.items()},
+    }
+
+
+def _summary(laps: Sequence[Lap], yardstick: Sequence[Lap], recipe: Recipe, slide: int) -> dict[str, Any]:
+    images = recipe.rollout.prompts * recipe.rollout.group_size
+    return {
+        "algorithm": recipe.algorithm,
+        "calls_per_image": {
+            "rollout": statistics.mean(one.rollout_rows for one in laps) / images,
+            "update": statistics.mean(one.update_rows for one in laps) / images,
+        },
+        "seconds": {part: statistics.median(getattr(one, part) for one in laps) for part in PARTS},
+        "images_per_second": images / statistics.mean(one.seconds for one in laps),
+        "peak_mib": most_mib(laps),
+        "model_time_ratio": _ratio(laps, yardstick, slide, lambda one: one.model_seconds),
+        "iteration_ratio": _ratio(laps, yardstick, slide, lambda one: one.seconds),
+        "published_ratio": published_ratio(recipe.algorithm),
+        "laps": [asdict(one) for one in laps],
+    }
+
+
+def _ratio(
+    laps: Sequence[Lap], yardstick: Sequence[Lap], slide: int, seconds: Callable[[Lap], float]
+) -> Mapping[str, float]:
+    """Of the means over a slide, slide by slide."""
+    ratios = [
+        sum(map(seconds, laps[start : start + slide])) / sum(map(seconds, yardstick[start : start + slide]))
+        for start in range(0, len(laps), slide)
+    ]
+    return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}

@@ -1,0 +1,107 @@
+"""The common ground of a comparison: one model, its prompts and rewards, one grid of 25 steps, 12 images a prompt."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..algorithms import ALGORITHMS, Algorithm
+from ..config import Recipe
+from ..data import train_prompts
+from ..models import Conditioning, FlowModel, load_model
+from ..recipe import load_recipe, resolve
+from ..rewards.registry import find_rewards
+from ..trainer import Trainer
+from .flux_dev_shape import FLUX_DEV_SHAPE, flux_dev_recipe, flux_dev_shape, random_texts
+
+# Seconds an iteration of FLUX.1-dev on 32 GPUs: the paper's tables 1 and 10. What we compare are the ratios.
+_PUBLISHED_SECONDS: dict[Algorithm, float] = {
+    "dancegrpo": 291.284,
+    "mixgrpo": 150.839,
+    "mixgrpo-flash": 112.372,
+    "mixgrpo-flash-frozen": 83.278,
+}
+_ENOUGH_PROMPTS = 64  # batches of them, before they come again
+_SHIFT = 3.0
+
+
+def published_ratio(algorithm: Algorithm) -> float | None:
+    """To DanceGRPO's seconds, where the paper has it."""
+    seconds = _PUBLISHED_SECONDS.get(algorithm)
+    return None if seconds is None else seconds / _PUBLISHED_SECONDS["dancegrpo"]
+
+
+@dataclass
+class Ground:
+    name: str
+    base: Recipe
+    """Of that name. Its model, rewards and prompts; the algorithm and the levers are a contender's own."""
+    device: torch.device
+    load: Callable[[Recipe, torch.device], FlowModel]
+    encode: Callable[[FlowModel, Sequence[str]], Conditioning]
+    prompts: int = 4
+    group_size: int = 12
+    steps: int = 25
+    seconds: float = 600.0
+    """Of training, where learning is measured."""
+    _trainers: dict[str, Trainer] = field(default_factory=dict)
+
+    def recipe(self, algorithm: Algorithm, **sections: Mapping[str, Any]) -> Recipe:
+        """An algorithm on this ground, with changes. A sliding window slides at every iteration, so that each of its
+        positions comes once in as many iterations.
+        """
+        slides = ALGORITHMS[algorithm]["window"]["strategy"] == "progressive"
+        data: dict[str, Any] = {
+            "description": algorithm,
+            "algorithm": algorithm,
+            "tune": self.base.tune,
+            "model": self.base.model.model_dump(),
+            "lora": self.base.lora.model_dump(),
+            "rewards": {name: entry.model_dump() for name, entry in self.base.rewards.items()},
+            "grid": {"steps": self.steps, "shift": _SHIFT},
+            "window": {"iters_per_group": 1} if slides else {},
+            "rollout": {
+                "prompts": self.prompts,
+                "group_size": self.group_size,
+                "micro_batch": self.base.rollout.micro_batch,
+            },
+            # Time is measured here: the weights stay where they are, whatever the advantages say.
+            "update": {"learning_rate": 1e-12, "weight_decay": 0.0, "checkpointing": self.base.update.checkpointing},
+        }
+        for name, section in sections.items():
+            data[name] = {**data.get(name, {}), **section}
+        return resolve(data)
+
+    def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
+        """The base under another algorithm, on the same grid; it trains for as long as one likes."""
+        changes = [f"algorithm={algorithm}", f"seed={seed}", f"grid.steps={self.steps}", f"grid.shift={_SHIFT}"]
+        return load_recipe(self.name, changes)
+
+    @property
+    def judged_by(self) -> str:
+        """The reward that counts: the last of those that the base is trained on."""
+        return [*self.base.weights][-1]
+
+    def trainer(self, recipe: Recipe) -> Trainer:
+        """One for all recipes with the same levers in the same model, which a GPU may not hold twice."""
+        key = f"{recipe.speed} {recipe.model}"
+        if key not in self._trainers:
+            prompts = train_prompts(self.base.prompts.train, self.base.seed, _ENOUGH_PROMPTS * self.prompts)
+            model = self.load(recipe, self.device)
+            self._trainers[key] = Trainer(recipe, model, find_rewards(self.base.rewards), prompts)
+        return self._trainers[key]
+
+
+def ground_on(model: str, device: torch.device) -> Ground:
+    """`model`: a recipe, whose model, rewards and prompts are taken; or flux-dev-shape."""
+    if model == FLUX_DEV_SHAPE:
+        loaded = flux_dev_recipe()
+        return Ground(model, loaded, device, lambda recipe, on: flux_dev_shape(recipe.model, on), random_texts)
+    return Ground(
+        model,
+        load_recipe(model),
+        device,
+        lambda recipe, on: load_model(recipe.model, on),
+        lambda loaded, prompts: loaded.encode(prompts),
+    )

@@ -1,0 +1,34 @@
+"""How much memory was taken beyond what was held at the start: the GPU's, or on Linux this process's."""
+
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Peak:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._before = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+        elif sys.platform == "linux":
+            _RESET.write_text("5", encoding="utf-8")  # the peak begins anew
+            self._before = _status("VmRSS")
+
+    def bytes(self) -> int | None:
+        """None where nobody counts."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) - self._before
+        return _status("VmHWM") - self._before if sys.platform == "linux" else None
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise OSError(f"{_STATUS} has no {name}")
+    return int(found[1]) * 1024

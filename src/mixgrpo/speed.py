@@ -1,0 +1,44 @@
+"""What makes a run faster and leaves what it computes as it is, up to rounding.
+
+Each lever can be switched off; `mixgrpo bench --levers` says what each gives. Those that change what is computed -
+window, solver, compressed suffix - are the recipe's own sections.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from .training_config import Section
+
+if TYPE_CHECKING:  # a recipe is read without diffusers
+    from .models import FlowModel
+
+
+class SpeedConfig(Section):
+    share: bool = True
+    """What a group has in common is computed once, in rollout and update."""
+    overlap_rewards: bool = True
+    """Rewards are computed on threads of their own while the next images are drawn."""
+    fused_optimizer: bool = True
+    """AdamW's step in one kernel."""
+    channels_last: bool = True
+    """The VAE's weights lie as convolutions read them."""
+    compile: bool = False
+    """torch.compile on the transformer's repeated blocks and the VAE's decoder. Takes a minute before the first images,
+    and on a CPU a C++ compiler; pays in runs of a quarter of an hour and more."""
+
+
+def speed_up(model: "FlowModel", settings: SpeedConfig) -> None:
+    """Pull the levers that lie in the model, once, before it is used."""
+    vae = model.pipeline.vae
+    if settings.channels_last:
+        for layer in vae.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                last = torch.channels_last if isinstance(layer, nn.Conv2d) else torch.channels_last_3d
+                layer.weight.data = layer.weight.data.contiguous(memory_format=last)
+    if settings.compile:
+        for name in model.blocks:
+            for block in getattr(model.transformer, name):
+                block.compile()
+        vae.decoder.compile()

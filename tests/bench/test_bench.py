@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pipelines
+from mixgrpo.bench import charts, cost, growth, levers, suffix, tables
+from mixgrpo.bench.environment import environment
+from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
+from mixgrpo.bench.ground import Ground, published_ratio
+from mixgrpo.bench.lap import lap
+from mixgrpo.bench.learning import Look, arrival, interval
+from mixgrpo.bench.peak import Peak
+from mixgrpo.bench.suffix import rank_correlations
+from mixgrpo.bench.waiting import silently
+from mixgrpo.models import adapt
+from runs import small_recipe
+
+
+@pytest.fixture
+def ground() -> Ground:
+    """The tiny random-weight FLUX on a grid of eight steps."""
+    return Ground(
+        "given",
+        small_recipe(rewards={"jpeg-compressibility": 1.0}),
+        torch.device("cpu"),
+        load=lambda recipe, device: adapt(
+            pipelines.flux(), recipe.model.height, recipe.model.width, guidance_scale=3.5, max_sequence_length=48
+        ),
+        encode=lambda model, prompts: model.encode(prompts),
+        prompts=2,
+        group_size=3,
+        steps=8,
+    )
+
+
+@pytest.mark.parametrize("algorithm", cost.CONTENDERS.values())
+@pytest.mark.parametrize("share", [True, False])
+def test_a_lap_makes_the_calls_that_its_plan_is_priced_at(ground: Ground, algorithm: str, share: bool) -> None:
+    recipe = ground.recipe(algorithm, speed={"share": share})  # type: ignore[arg-type]
+    one = lap(ground, recipe, iteration=1)
+    plan = recipe.plan_at(1, ground.trainer(recipe).grid)
+    price, images = plan.price(3, share), 6
+    assert (one.rollout_rows, one.update_rows) == pytest.approx(
+        (price.rollout_calls * images, price.update_passes * images)
+    )
+    assert min(one.rollout, one.decode, one.reward, one.update) > 0
+
+
+def test_a_lap_leaves_the_weights_where_they_are(ground: Ground) -> None:
+    recipe = ground.recipe("mixgrpo")
+    parameters = ground.trainer(recipe).parameters
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    lap(ground, recipe, 0)
+    assert all((parameter - before[name]).abs().max() < 1e-9 for name, parameter in parameters.items())
+
+
+def test_every_position_of_a_sliding_window_comes_once(ground: Ground) -> None:
+    recipe = ground.recipe("mixgrpo")
+    assert [recipe.window_at(k).start for k in range(5)] == [0, 1, 2, 3, 0]
+    assert len({ground.recipe("mixgrpo-flash-frozen").window_at(k) for k in range(5)}) == 1
+
+
+def test_the_calls_predicted_are_the_calls_made(ground: Ground) -> None:
+    recipe = ground.recipe("mixgrpo", rollout={"micro_batch": 4})
+    rollout, update = growth.calls(recipe.plan_at(2, ground.trainer(recipe).grid), 2, 3, 4)
+    one = lap(ground, recipe, 2)
+    assert (sum(rollout), sum(update)) == (one.rollout_rows, one.update_rows)
+    assert rollout == [2, 2, 2, *[4, 2] * 5]
+    assert update == [2, *[4, 2] * 3]
+
+
+def test_a_prediction_adds_up_prices() -> None:
+    price = growth.Price(call=2.0, row=0.5)
+    recipe = small_recipe(window={"strategy": "frozen", "size": 1}, grid={"steps": 2, "shift": 1.0})
+    plan = recipe.plan_at(0, recipe.own_grid())  # type: ignore[arg-type]
+    # 3 prompts x 4 images, at most 5 rows: the fork for 3, then 5 + 5 + 2; the update for 3.
+    assert growth.predict(recipe, plan, growth.Prices(price, price)) == 5 * 2.0 + 0.5 * (3 + 12 + 3)
+
+
+def test_all_that_is_measured_can_be_shown(ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = {**environment(ground), **cost.measure(ground, 1, silently)}
+    assert result["contenders"]["DanceGRPO"]["model_time_ratio"] == {"median": 1.0, "least": 1.0, "most": 1.0}
+    assert result["contenders"]["DanceGRPO"]["published_ratio"] == 1.0
+    assert result["contenders"]["turbo"]["model_time_ratio"]["median"] < 1
+    tables.cost(result)
+    assert "turbo" in capsys.readouterr().out
+    charts.cost(result).savefig(tmp_path / "cost.png")
+    assert (tmp_path / "cost.png").stat().st_size > 1000
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_full_suffix_keeps_its_own_order(ground: Ground) -> None:
+    rows = suffix.measure(ground, 1, silently)["rows"]
+    assert {row["rank_correlation"] for row in rows if row["compress_ratio"] == 1} == {1.0}
+    assert all(-1 <= row["rank_correlation"] <= 1 for row in rows)
+    first = [row["suffix_calls"] for row in rows if (row["position"], row["solver"]) == (0, "euler")]
+    assert first == [7, 3, 2, 1, 1]
+
+
+def test_rank_correlations() -> None:
+    full = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    other = torch.tensor([[2.0, 4.0, 9.0], [3.0, 2.0, 1.0], [7.0, 7.0, 7.0], [1.0, 2.0, 3.0]])
+    assert rank_correlations(full, other) == pytest.approx([1, -1, 0])
+
+
+def test_undoing_a_lever_leaves_the_others(ground: Ground) -> None:
+    recipes = levers.recipes(ground)
+    assert recipes["nothing shared"].speed.compile
+    assert not recipes["blocks not compiled"].speed.compile
+
+
+def test_when_a_curve_arrives() -> None:
+    curve = [Look(0, 0, 0.4), Look(10, 5, 0.5), Look(20, 9, 0.4), Look(30, 14, 0.8)]
+    assert arrival(curve, 0.45) == pytest.approx(5)
+    assert arrival(curve, 0.6) == pytest.approx(25)
+    assert arrival(curve, 0.3) == 0
+    assert arrival(curve, 0.9) is None
+
+
+def test_an_interval_over_seeds() -> None:
+    assert interval([1.0, 2.0, 3.0]) == {"mean": 2.0, "half_width": pytest.approx(4.303 / 3**0.5, abs=1e-3)}
+    assert interval([1.0]) == {"mean": 1.0, "half_width": None}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
+def test_the_peak_is_what_was_taken_since() -> None:
+    size = 200 * 2**20
+    before = torch.ones(size, dtype=torch.uint8)
+    peak = Peak(torch.device("cpu"))
+    after = torch.ones(size, dtype=torch.uint8)
+    taken = peak.bytes()
+    assert taken is not None
+    assert 0.9 * size < taken < 1.5 * size
+    assert before.sum() == after.sum()
+
+
+def test_flux_devs_shape_is_flux_devs() -> None:
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in transformer(torch.bfloat16).parameters())
+        decoder = sum(parameter.numel() for parameter in vae().decoder.parameters())
+    assert size == 11_901_408_320
+    assert decoder == 49_545_475
+    assert (flux_dev_recipe().tune, flux_dev_recipe().model.height) == ("lora", 720)
+
+
+def test_published_ratios() -> None:
+    assert published_ratio("mixgrpo-flash-frozen") == pytest.approx(0.286, abs=1e-3)
+    assert published_ratio("turbo") is None
+
+
+def test_two_kinds_at_once_are_refused() -> None:
+    mixgrpo = Path(sys.executable).with_name("mixgrpo")
+    result = subprocess.run([mixgrpo, "bench", "--levers", "--growth"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr.strip()) == (1, "--levers, --growth: give one of them")
