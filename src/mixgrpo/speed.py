@@ -4,9 +4,12 @@ Each lever can be switched off; `mixgrpo bench --levers` says what each gives. T
 window, solver, compressed suffix - are the recipe's own sections.
 """
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from .training_config import Section
@@ -24,6 +27,10 @@ class SpeedConfig(Section):
     """AdamW's step in one kernel."""
     channels_last: bool = True
     """The VAE's weights lie as convolutions read them."""
+    text_cache: str | None = None
+    """A folder where text embeddings are kept, so that no prompt is encoded twice, in this run or another."""
+    text_cache_gib: float = Field(default=10.0, gt=0)
+    """How large it may become. FLUX.1 takes 4 MiB a prompt."""
     compile: bool = False
     """torch.compile on the transformer's repeated blocks and the VAE's decoder. Takes a minute before the first images,
     and on a CPU a C++ compiler; pays in runs of a quarter of an hour and more."""
@@ -38,7 +45,15 @@ def speed_up(model: "FlowModel", settings: SpeedConfig) -> None:
                 last = torch.channels_last if isinstance(layer, nn.Conv2d) else torch.channels_last_3d
                 layer.weight.data = layer.weight.data.contiguous(memory_format=last)
     if settings.compile:
+        _check_compiler(next(model.transformer.parameters()).device)
         for name in model.blocks:
             for block in getattr(model.transformer, name):
                 block.compile()
         vae.decoder.compile()
+
+
+def _check_compiler(device: torch.device) -> None:
+    """torch.compile finds out when the first images are due, in forty lines."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"speed.compile = True: on a CPU it needs a C++ compiler, and there is no {compiler}")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from .rewards.reward import Reward
 from .rollout import Rollout, rollout
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
 from .speed import speed_up
+from .text_cache import TextCache
 from .tuning import as_it_is, make_trainable, reference_of
 from .update import UpdateStats, accumulate, shares
 
@@ -52,6 +54,7 @@ class Trainer:
         self.iteration = 0
         self.grid = recipe.own_grid() or model.grid(recipe.grid.steps)
         speed_up(model, recipe.speed)
+        self.encode = _encoder(model, recipe)
         # Only a KL needs it, and for full training it is a copy.
         self.reference = reference_of(model, recipe) if recipe.update.kl else partial(as_it_is, model)
         self.parameters = make_trainable(model, recipe, adapter)
@@ -76,7 +79,7 @@ class Trainer:
         prompts = batch(self.prompts, k, recipe.rollout.prompts, recipe.seed)
         own = distributed.own(len(prompts))
         plan = recipe.plan_at(k, self.grid)
-        told = self.model.encode([prompts[i].text for i in own])
+        told = self.encode([prompts[i].text for i in own])
 
         def finished(rows: slice, latents: Tensor) -> None:
             images = range(len(own) * recipe.rollout.group_size)[rows]
@@ -223,6 +226,13 @@ class Trainer:
     def restore(self, state: checkpoint.Snapshot) -> None:
         checkpoint.restore(state, self.parameters, self.average, self.optimizer)
         self.iteration = state.iteration
+
+
+def _encoder(model: FlowModel, recipe: Recipe) -> Callable[[Sequence[str]], Conditioning]:
+    settings = recipe.speed
+    if settings.text_cache is None:
+        return model.encode
+    return TextCache(model, Path(settings.text_cache), int(settings.text_cache_gib * 2**30)).encode
 
 
 def _reward_metrics(scores: Mapping[str, Tensor], scored: Scored) -> Metrics:
