@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: train test lint types pretrain bench bench-serving bench-algorithms clean
+.PHONY: train test lint types pretrain bench bench-turbo bench-learning bench-sampling bench-serving bench-algorithms clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -25,7 +25,22 @@ pretrain: $(VENV)/installed
 	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
 	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
 
+# What an iteration of each algorithm costs. Takes 8 minutes on 2 cores.
 bench: $(VENV)/installed
+	$(BIN)/mixgrpo bench --json benchmarks/results/cost.json --png docs/cost.png
+
+# What turbo is made of, and how costs grow.
+bench-turbo: $(VENV)/installed
+	$(BIN)/mixgrpo bench --levers --json benchmarks/results/levers.json
+	$(BIN)/mixgrpo bench --suffix --prompts 12 --json benchmarks/results/suffix.json
+	$(BIN)/mixgrpo bench --growth --json benchmarks/results/growth.json --png docs/growth.png
+
+# What is learned for it: every algorithm, three seeds, ten minutes each.
+bench-learning: $(VENV)/installed
+	$(BIN)/mixgrpo bench --learning --repetitions 3 --json benchmarks/results/learning.json --png docs/learning.png
+
+# What a group shares: naive and shared rollouts, call by call.
+bench-sampling: $(VENV)/installed
 	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py
 
 # A reward over HTTP: throughput, then what happens when servers fail.

@@ -1,6 +1,6 @@
 """What a group shares, measured: model calls and seconds of naive and shared rollouts on one tiny FLUX.
 
-    make bench
+    make bench-sampling
 
 A random-weight FLUX of 2.3 million parameters and 64 image tokens, T = 25, a window of 4, 12 images a
 prompt. Naive and shared runs alternate; figures are medians. Also: the largest |ratio - 1| between what a
@@ -87,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(2)
     model = tiny_flux(torch.float32)
     result = {
-        "command": "make bench",
+        "command": "make bench-sampling",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "parameters": sum(parameter.numel() for parameter in model.transformer.parameters()),
         "image_tokens": model.latent_shape[0],

@@ -30,5 +30,5 @@ def test_choosing_an_algorithm_drops_what_the_recipe_said_for_its_own() -> None:
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"algorithm = 'grpo': must be mixgrpo, .* or dancegrpo"):
+    with pytest.raises(RecipeError, match=r"algorithm = 'grpo': must be mixgrpo, .*dancegrpo or turbo"):
         resolve({**MODEL, "algorithm": "grpo"})

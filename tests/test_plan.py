@@ -90,6 +90,17 @@ def test_history_is_as_long_as_the_solver_looks_back() -> None:
     assert depths == {"euler": 0, "dpm++1": 0, "dpm++2-midpoint": 1, "dpm++2-heun": 1, "dpm++3": 2}
 
 
+def test_a_suffix_that_looks_back_on_itself_is_the_trajectory_that_begins_there() -> None:
+    """With the published history its first step looks back over the window's noise already."""
+    window = range(4, 6)
+    own = make_plan(GRID, window, suffix_solver="dpm++2-midpoint", compress_ratio=0.4, history="suffix")
+    published = make_plan(GRID, window, suffix_solver="dpm++2-midpoint", compress_ratio=0.4)
+    looks_back = [[len(step.move.history_coefs) for step in plan.steps[6:]] for plan in (own, published)]
+    assert looks_back == [[0, *[1] * 5, 0], [*[1] * 6, 0]]
+    begun_there = ode_plan(SigmaGrid((*(step.sigma for step in own.steps[6:]), 0.0), shift=3.0), "dpm++2-midpoint")
+    assert [step.move for step in begun_there.steps] == [step.move for step in own.steps[6:]]
+
+
 def test_a_two_step_grid_has_room_for_a_window_of_one() -> None:
     plan = make_plan(SigmaGrid((1.0, 0.5, 0.0), shift=1.0), range(1))
     assert [step.stochastic for step in plan.steps] == [True, False]

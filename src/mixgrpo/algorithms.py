@@ -38,7 +38,7 @@ ALGORITHMS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     "turbo": {
         "sde": {"type": "cps", "noise_level": 0.8},
         "window": {"strategy": "random", "size": 1},
-        "suffix": {"solver": "dpm++2-midpoint", "compress_ratio": 0.2},
+        "suffix": {"solver": "dpm++2-midpoint", "compress_ratio": 0.4, "history": "suffix"},
     },
 }
 assert tuple(ALGORITHMS) == get_args(Algorithm)

@@ -133,6 +133,7 @@ def evaluate(
 def bench(
     learning: Annotated[bool, typer.Option("--learning", help="What is learned in the same time.")] = False,
     levers: Annotated[bool, typer.Option("--levers", help="What each of turbo's levers gives.")] = False,
+    one_by_one: Annotated[bool, typer.Option("--one-by-one", help="Against one image at a time.")] = False,
     suffix: Annotated[bool, typer.Option("--suffix", help="Which short suffixes keep the order of rewards.")] = False,
     growth: Annotated[
         bool, typer.Option("--growth", help="Cost and memory against every size, and predicted.")
@@ -147,11 +148,11 @@ def bench(
     as_json: Annotated[Path | None, typer.Option("--json", help="Where all that was measured goes.")] = None,
     png: Annotated[Path | None, typer.Option(help="Where the picture of it goes.")] = None,
 ) -> None:
-    """Measure what the algorithms cost, side by side on one model; or one of the four things below."""
+    """Measure what the algorithms cost, side by side on one model; or one of the five things below."""
     with _plain_errors():
         from .bench.command import bench
 
-        chosen = {"learning": learning, "levers": levers, "suffix": suffix, "growth": growth}
+        chosen = {"learning": learning, "levers": levers, "one-by-one": one_by_one, "suffix": suffix, "growth": growth}
         asked = [name for name, on in chosen.items() if on] or ["cost"]
         if len(asked) > 1:
             raise ValueError(f"{', '.join(f'--{name}' for name in asked)}: give one of them")

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from . import window
 from .advantages import Aggregation
 from .algorithms import Algorithm
-from .plan import Plan, make_plan
+from .plan import History, Plan, make_plan
 from .rewards.registry import check_options
 from .schedule import SigmaGrid, shifted_linspace
 from .scoring_config import RewardConfig, ScoringConfig
@@ -162,6 +162,9 @@ class SuffixConfig(Section):
     solver: Solver = "euler"
     compress_ratio: float = Field(default=1.0, gt=0, le=1)
     """The share of the remaining steps that is kept."""
+    history: History = "trajectory"
+    """What a multistep solver looks back on: every step, as published; or the suffix alone. What the model expected
+    before the window's noise is another picture than after it, and drawing a line through both leads astray."""
 
 
 class RolloutConfig(Section):
@@ -259,6 +262,7 @@ class Recipe(Section):
             trained=window.random_subset(iteration, stochastic, self.window.trained_fraction, self.seed),
             suffix_solver=self.suffix.solver,
             compress_ratio=self.suffix.compress_ratio,
+            history=self.suffix.history,
         )
 
     def own_grid(self) -> SigmaGrid | None:

@@ -10,11 +10,15 @@ A plan is data. It needs no model, and a rollout only follows it.
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from .schedule import SigmaGrid
 from .steppers.move import Move
 from .steppers.ode import Solver, ode_step
 from .steppers.sde import SDE_STEPS, SdeType
+
+History = Literal["trajectory", "suffix"]
+"""Which steps a multistep solver looks back on: all before it, as published, or none from before the window's noise."""
 
 # Below this many steps the last but one is of second order at most, as in diffusers' DPM-Solver++: a third
 # order step across so wide a gap right before sigma 0 is unstable.
@@ -94,6 +98,7 @@ def make_plan(
     trained: Collection[int] | None = None,
     suffix_solver: Solver = "euler",
     compress_ratio: float = 1.0,
+    history: History = "trajectory",
 ) -> Plan:
     """Lay the steps out. `trained` defaults to the whole window."""
     if window.stop >= grid.num_steps:
@@ -115,8 +120,9 @@ def make_plan(
     suffix = _pairs(grid.resampled(window.stop, suffix_calls(grid.num_steps, window.stop, compress_ratio)))
     short = len(steps) + len(suffix) < _SHORT
     for calls_left, pair in zip(range(len(suffix), 0, -1), suffix, strict=True):
-        # Every step before this one, of whatever kind, has left its x0_hat to a multistep solver.
-        past_sigmas = [step.sigma for step in reversed(steps)]
+        # Each step before this one, of whatever kind or only of the suffix, has left its x0_hat to a multistep solver.
+        past = steps if history == "trajectory" else steps[window.stop :]
+        past_sigmas = [step.sigma for step in reversed(past)]
         order = 2 if short and calls_left == 2 else 3
         steps.append(Step(*pair, ode_step(suffix_solver, *pair, past_sigmas[: order - 1])))
     return Plan(grid, window, tuple(steps))

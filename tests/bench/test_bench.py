@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pipelines
-from mixgrpo.bench import charts, cost, growth, levers, suffix, tables
+from mixgrpo.bench import charts, cost, growth, levers, one_by_one, suffix, tables
 from mixgrpo.bench.environment import environment
 from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
 from mixgrpo.bench.ground import Ground, published_ratio
@@ -85,12 +85,20 @@ def test_all_that_is_measured_can_be_shown(ground: Ground, tmp_path: Path, capsy
     result = {**environment(ground), **cost.measure(ground, 1, silently)}
     assert result["contenders"]["DanceGRPO"]["model_time_ratio"] == {"median": 1.0, "least": 1.0, "most": 1.0}
     assert result["contenders"]["DanceGRPO"]["published_ratio"] == 1.0
-    assert result["contenders"]["turbo"]["model_time_ratio"]["median"] < 1
+    assert result["contenders"]["turbo"]["calls_per_image"]["update"] == pytest.approx(1 / 3)
     tables.cost(result)
     assert "turbo" in capsys.readouterr().out
     charts.cost(result).savefig(tmp_path / "cost.png")
     assert (tmp_path / "cost.png").stat().st_size > 1000
     assert json.loads(json.dumps(result)) == result
+
+
+def test_one_image_at_a_time_is_measured_beside(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    result = one_by_one.measure(ground, 1, silently)
+    for row in result["rows"]:
+        assert row["times_faster"] == pytest.approx(row["one_by_one_seconds"] / row["seconds"])
+    tables.one_by_one({**environment(ground), **result})
+    assert "DanceGRPO" in capsys.readouterr().out
 
 
 def test_a_full_suffix_keeps_its_own_order(ground: Ground) -> None:

@@ -42,6 +42,19 @@ def levers(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def one_by_one(result: dict[str, Any]) -> Figure:
+    rows = result["rows"]
+    figure = Figure(figsize=(8, 0.6 * len(rows) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    names = [row["contender"] for row in rows]
+    axes.barh(names, [row["one_by_one_seconds"] for row in rows], color="#dddddd", label="one image at a time")
+    axes.barh(names, [row["seconds"] for row in rows], color=_COLOURS["rollout"], label="batched and shared")
+    axes.invert_yaxis()
+    axes.set_xlabel("rollout and update, seconds an iteration")
+    _plain(axes)
+    return figure
+
+
 def suffix(result: dict[str, Any]) -> Figure:
     """How well the order of rewards is kept by so many calls, a line for each solver and position."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -106,6 +119,7 @@ def _plain(axes: Any) -> None:
 CHARTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "cost": cost,
     "levers": levers,
+    "one-by-one": one_by_one,
     "suffix": suffix,
     "growth": growth,
     "learning": learning,

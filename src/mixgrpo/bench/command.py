@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import cost, growth, learning, levers, suffix, tables
+from . import cost, growth, learning, levers, one_by_one, suffix, tables
 from .environment import environment
 from .ground import Ground, ground_on
 from .waiting import Wait, with_a_bar
@@ -26,6 +26,7 @@ class Experiment(NamedTuple):
 EXPERIMENTS = {
     "cost": Experiment(cost.measure, tables.cost),
     "levers": Experiment(levers.measure, tables.levers),
+    "one-by-one": Experiment(one_by_one.measure, tables.one_by_one),
     "suffix": Experiment(suffix.measure, tables.suffix),
     "growth": Experiment(growth.measure, tables.growth),
     "learning": Experiment(learning.measure, tables.learning),

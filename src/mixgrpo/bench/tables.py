@@ -43,6 +43,14 @@ def levers(result: dict[str, Any]) -> None:
     _print(result, table)
 
 
+def one_by_one(result: dict[str, Any]) -> None:
+    table = _table("", "model s", "one image at a time, s", "times faster")
+    for row in result["rows"]:
+        seconds = (f"{row[name]:.3f}" for name in ("seconds", "one_by_one_seconds"))
+        table.add_row(row["contender"], *seconds, f"{row['times_faster']:.1f}")
+    _print(result, table)
+
+
 def suffix(result: dict[str, Any]) -> None:
     table = _table("after step", "solver", "ratio", "calls", "rank correlation", "groups", "reward")
     for row in result["rows"]:
