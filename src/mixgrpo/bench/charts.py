@@ -56,24 +56,20 @@ def one_by_one(result: dict[str, Any]) -> Figure:
 
 
 def suffix(result: dict[str, Any]) -> Figure:
-    """How well the order of rewards is kept by so many calls, a line for each solver and position."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for solver, style in zip(dict.fromkeys(row["solver"] for row in result["rows"]), ("-", "--", ":"), strict=False):
-        for colour, position in enumerate(dict.fromkeys(row["position"] for row in result["rows"])):
-            rows = [row for row in result["rows"] if (row["solver"], row["position"]) == (solver, position)]
+    """How well the order of rewards is kept by so many calls, a picture for each kind of suffix."""
+    kinds = [*dict.fromkeys((row["solver"], row["history"]) for row in result["rows"])]
+    figure = Figure(figsize=(4 * len(kinds), 3.5), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True), kinds, strict=True):
+        of_kind = [row for row in result["rows"] if (row["solver"], row["history"]) == kind]
+        for position in dict.fromkeys(row["position"] for row in of_kind):
+            rows = [row for row in of_kind if row["position"] == position]
             rows.sort(key=lambda row: row["suffix_calls"])
-            axes.plot(
-                [row["suffix_calls"] for row in rows],
-                [row["rank_correlation"] for row in rows],
-                style,
-                color=f"C{colour}",
-                marker="o",
-                label=f"{solver} after step {position}",
-            )
-    axes.set_xlabel("model calls after the window")
-    axes.set_ylabel("rank correlation with all steps")
-    _plain(axes)
+            calls, order = ([row[key] for row in rows] for key in ("suffix_calls", "rank_correlation"))
+            axes.plot(calls, order, "o-", label=f"after step {position}")
+        axes.set_title(f"{kind[0]}, history: {kind[1]}", fontsize="small")
+        axes.set_xlabel("model calls after the window")
+        _plain(axes)
+    figure.axes[0].set_ylabel("rank correlation with all steps")
     return figure
 
 

@@ -40,12 +40,13 @@ def bench(
     prompts: int,
     repetitions: int,
     seconds: float,
+    compile: bool,
     json_file: Path | None,
     png: Path | None,
 ) -> None:
     if png is not None and find_spec("matplotlib") is None:
         raise ValueError("pictures need matplotlib: pip install 'mixgrpo[bench]'")
-    ground = replace(ground_on(model, torch.device(device)), prompts=prompts, seconds=seconds)
+    ground = replace(ground_on(model, torch.device(device)), prompts=prompts, seconds=seconds, compile=compile)
     experiment = EXPERIMENTS[what]
     measured = experiment.measure(ground, repetitions, with_a_bar)
     result = {"command": " ".join(["mixgrpo", *sys.argv[1:]]), **environment(ground), **measured}

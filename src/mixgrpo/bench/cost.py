@@ -30,10 +30,13 @@ PARTS = ("rollout", "decode", "reward", "update")
 
 def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     recipes = {name: ground.recipe(algorithm) for name, algorithm in CONTENDERS.items()}
+    if ground.compile:
+        recipes["turbo, compiled"] = ground.recipe("turbo", speed={"compile": True})
     slide = ground.steps - _WINDOW  # its positions
     laps: dict[str, list[Lap]] = {name: [] for name in recipes}
     for recipe in recipes.values():
-        lap(ground, recipe, 0)  # warms up: memory, kernels, compilation
+        for number in range(2):  # warms up: memory, kernels; compiles once for this many rows, then for any
+            lap(ground, recipe, number)
     for number in wait(range(repetitions * slide)):
         for name, recipe in recipes.items():
             laps[name].append(lap(ground, recipe, number % slide))

@@ -12,6 +12,7 @@ from ..data import train_prompts
 from ..models import Conditioning, FlowModel, load_model
 from ..recipe import load_recipe, resolve
 from ..rewards.registry import find_rewards
+from ..schedule import shifted_linspace
 from ..trainer import Trainer
 from .flux_dev_shape import FLUX_DEV_SHAPE, flux_dev_recipe, flux_dev_shape, random_texts
 
@@ -45,6 +46,8 @@ class Ground:
     steps: int = 25
     seconds: float = 600.0
     """Of training, where learning is measured."""
+    compile: bool = False
+    """Whether turbo runs compiled too."""
     _trainers: dict[str, Trainer] = field(default_factory=dict)
 
     def recipe(self, algorithm: Algorithm, **sections: Mapping[str, Any]) -> Recipe:
@@ -90,7 +93,9 @@ class Ground:
             prompts = train_prompts(self.base.prompts.train, self.base.seed, _ENOUGH_PROMPTS * self.prompts)
             model = self.load(recipe, self.device)
             self._trainers[key] = Trainer(recipe, model, find_rewards(self.base.rewards), prompts)
-        return self._trainers[key]
+        trainer = self._trainers[key]
+        trainer.recipe, trainer.grid = recipe, shifted_linspace(recipe.grid.steps, _SHIFT)
+        return trainer
 
 
 def ground_on(model: str, device: torch.device) -> Ground:

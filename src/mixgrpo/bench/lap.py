@@ -44,7 +44,7 @@ def lap(ground: Ground, recipe: Recipe, iteration: int) -> Lap:
     contender would have more than another.
     """
     trainer = ground.trainer(recipe)
-    trainer.recipe, trainer.iteration = recipe, iteration
+    trainer.iteration = iteration
     model, size = trainer.model, recipe.rollout.group_size
     prompts = batch(trainer.prompts, iteration, recipe.rollout.prompts, recipe.seed)
     images = [prompt for prompt in prompts for _ in range(size)]

@@ -5,7 +5,7 @@ and compared with the ranks after the full suffix. A turbo is only worth having 
 """
 
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy import stats
@@ -13,70 +13,80 @@ from torch import Tensor
 
 from ..config import Recipe
 from ..data import batch
-from ..plan import suffix_calls
+from ..plan import History
+from ..steppers.ode import Solver
 from .ground import Ground
 from .waiting import Wait
 
-SOLVERS = ("euler", "dpm++2-midpoint")
 RATIOS = (0.6, 0.4, 0.2, 0.1)
 POSITIONS = (0, 4, 8, 12, 16, 20)
+
+
+class Suffix(NamedTuple):
+    solver: Solver
+    compress_ratio: float
+    history: History
 
 
 def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     """A repetition is a batch of prompts at each position, from each of them a group."""
     positions = [position for position in POSITIONS if position < ground.steps - 1]
-    compressed = [(solver, ratio) for solver in SOLVERS for ratio in RATIOS]
-    orders: dict[tuple[int, str, float], list[float]] = {}
-    means: dict[tuple[int, str, float], list[float]] = {}
+    full = Suffix("euler", 1.0, "suffix")
+    kinds: list[tuple[Solver, History]] = [
+        ("euler", "suffix"),
+        ("dpm++2-midpoint", "trajectory"),
+        ("dpm++2-midpoint", "suffix"),
+    ]
+    short = [Suffix(solver, ratio, history) for solver, history in kinds for ratio in RATIOS]
+    orders: dict[tuple[int, Suffix], list[float]] = {}
+    means: dict[tuple[int, Suffix], list[float]] = {}
     for position, number in wait([(position, number) for position in positions for number in range(repetitions)]):
-        expected = _rewards(ground, _recipe(ground, position, "euler", 1.0), number)
-        for solver, ratio in [("euler", 1.0), *compressed]:
-            rewards = expected if ratio == 1 else _rewards(ground, _recipe(ground, position, solver, ratio), number)
-            orders.setdefault((position, solver, ratio), []).extend(rank_correlations(expected, rewards))
-            means.setdefault((position, solver, ratio), []).append(rewards.mean().item())
+        expected = _rewards(ground, position, full, number)
+        for suffix in (full, *short):
+            rewards = expected if suffix == full else _rewards(ground, position, suffix, number)
+            orders.setdefault((position, suffix), []).extend(rank_correlations(expected, rewards))
+            means.setdefault((position, suffix), []).append(rewards.mean().item())
     return {
         "rows": [
             {
                 "position": position,
-                "solver": solver,
-                "compress_ratio": ratio,
-                "suffix_calls": suffix_calls(ground.steps, position + 1, ratio)
-                if ratio < 1
-                else ground.steps - position - 1,
+                **suffix._asdict(),
+                "suffix_calls": _calls(ground, position, suffix),
                 "rank_correlation": statistics.mean(values) if values else None,
                 "groups": len(values),
-                "reward": statistics.mean(means[position, solver, ratio]),
+                "reward": statistics.mean(means[position, suffix]),
             }
-            for (position, solver, ratio), values in orders.items()
+            for (position, suffix), values in orders.items()
         ]
     }
 
 
-def _recipe(ground: Ground, position: int, solver: str, ratio: float) -> Recipe:
-    return ground.recipe(
-        "turbo",
-        window={"strategy": "frozen", "size": 1, "range": [position, position + 1]},
-        suffix={"solver": solver, "compress_ratio": ratio},
-    )
+def _recipe(ground: Ground, position: int, suffix: Suffix) -> Recipe:
+    window = {"strategy": "frozen", "size": 1, "range": [position, position + 1]}
+    return ground.recipe("turbo", window=window, suffix=suffix._asdict())
 
 
-def _rewards(ground: Ground, recipe: Recipe, iteration: int) -> Tensor:
+def _calls(ground: Ground, position: int, suffix: Suffix) -> int:
+    recipe = _recipe(ground, position, suffix)
+    return len(recipe.plan_at(0, ground.trainer(recipe).grid).steps) - position - 1
+
+
+def _rewards(ground: Ground, position: int, suffix: Suffix, iteration: int) -> Tensor:
     """[prompts, images], the recipe's rewards by their weights. The noise is the iteration's, whatever the suffix."""
+    recipe = _recipe(ground, position, suffix)
     trainer = ground.trainer(recipe)
-    trainer.recipe, trainer.iteration = recipe, iteration
-    prompts, size = batch(trainer.prompts, iteration, recipe.rollout.prompts, recipe.seed), recipe.rollout.group_size
-
-    def finished(rows: slice, latents: Tensor) -> None:
-        trainer.scorer.submit(
-            trainer.model.decode(latents), [prompts[n // size] for n in range(len(prompts) * size)[rows]]
-        )
-
-    told = ground.encode(trainer.model, [prompt.text for prompt in prompts])
-    trainer.sample(recipe.plan_at(iteration, trainer.grid), told, range(len(prompts)), finished)
-    values = trainer.scorer.collect().values
-    return (
-        torch.stack([weight * values[name] for name, weight in recipe.weights.items()]).sum(0).view(len(prompts), size)
+    trainer.iteration = iteration
+    prompts = batch(trainer.prompts, iteration, recipe.rollout.prompts, recipe.seed)
+    images = [prompt for prompt in prompts for _ in range(recipe.rollout.group_size)]
+    trainer.sample(
+        recipe.plan_at(iteration, trainer.grid),
+        ground.encode(trainer.model, [prompt.text for prompt in prompts]),
+        range(len(prompts)),
+        lambda rows, latents: trainer.scorer.submit(trainer.model.decode(latents), images[rows]),
     )
+    scores = trainer.scorer.collect().values
+    weighed = torch.stack([weight * scores[name] for name, weight in recipe.weights.items()]).sum(0)
+    return weighed.view(len(prompts), -1)
 
 
 def rank_correlations(expected: Tensor, rewards: Tensor) -> list[float]:

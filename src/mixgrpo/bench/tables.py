@@ -52,11 +52,12 @@ def one_by_one(result: dict[str, Any]) -> None:
 
 
 def suffix(result: dict[str, Any]) -> None:
-    table = _table("after step", "solver", "ratio", "calls", "rank correlation", "groups", "reward")
+    table = _table("after step", "solver", "history", "ratio", "calls", "rank correlation", "groups", "reward")
     for row in result["rows"]:
         table.add_row(
             str(row["position"]),
             row["solver"],
+            row["history"],
             f"{row['compress_ratio']:g}",
             str(row["suffix_calls"]),
             _or_dash(row["rank_correlation"], ".2f"),
