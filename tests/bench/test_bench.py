@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pipelines
-from mixgrpo.bench import charts, cost, growth, levers, one_by_one, suffix, tables
+from mixgrpo.bench import charts, cost, growth, learning, levers, one_by_one, suffix, tables
 from mixgrpo.bench.environment import environment
 from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
 from mixgrpo.bench.ground import Ground, published_ratio
@@ -24,8 +24,7 @@ from runs import small_recipe
 def ground() -> Ground:
     """The tiny random-weight FLUX on a grid of eight steps."""
     return Ground(
-        "given",
-        small_recipe(rewards={"jpeg-compressibility": 1.0}),
+        small_recipe(rewards={"jpeg-compressibility": 1.0}, evaluation={"prompts": 3, "steps": 2}),
         torch.device("cpu"),
         load=lambda recipe, device: adapt(
             pipelines.flux(), recipe.model.height, recipe.model.width, guidance_scale=3.5, max_sequence_length=48
@@ -119,6 +118,20 @@ def test_undoing_a_lever_leaves_the_others(ground: Ground) -> None:
     recipes = levers.recipes(ground)
     assert recipes["nothing shared"].speed.compile
     assert not recipes["blocks not compiled"].speed.compile
+
+
+def test_every_contender_learns_from_the_same_start(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    ground.seconds = 0.1
+    result = learning.measure(ground, 2, silently)
+    assert result["reward"] == "jpeg-compressibility"
+    for row in result["contenders"].values():
+        assert len({curve[0]["reward"] for curve in row["curves"]}) == 1
+        assert all(curve[-1]["seconds"] >= 0.1 and curve[-1]["iterations"] >= 1 for curve in row["curves"])
+    starts = {row["curves"][0][0]["reward"] for row in result["contenders"].values()}
+    assert len(starts) == 1
+    tables.learning({**environment(ground), **result})
+    assert "turbo" in capsys.readouterr().out
+    charts.learning(result)
 
 
 def test_when_a_curve_arrives() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..algorithms import ALGORITHMS, Algorithm
+from ..algorithms import ALGORITHMS, SECTIONS, Algorithm
 from ..config import Recipe
 from ..data import train_prompts
 from ..models import Conditioning, FlowModel, load_model
@@ -35,9 +35,8 @@ def published_ratio(algorithm: Algorithm) -> float | None:
 
 @dataclass
 class Ground:
-    name: str
     base: Recipe
-    """Of that name. Its model, rewards and prompts; the algorithm and the levers are a contender's own."""
+    """Its model, rewards and prompts; the algorithm and the levers are a contender's own."""
     device: torch.device
     load: Callable[[Recipe, torch.device], FlowModel]
     encode: Callable[[FlowModel, Sequence[str]], Conditioning]
@@ -78,8 +77,8 @@ class Ground:
 
     def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
         """The base under another algorithm, on the same grid; it trains for as long as one likes."""
-        changes = [f"algorithm={algorithm}", f"seed={seed}", f"grid.steps={self.steps}", f"grid.shift={_SHIFT}"]
-        return load_recipe(self.name, changes)
+        own = {**self.base.model_dump(exclude={*SECTIONS}), "algorithm": algorithm, "seed": seed}
+        return resolve({**own, "grid": {"steps": self.steps, "shift": _SHIFT}})
 
     @property
     def judged_by(self) -> str:
@@ -101,10 +100,9 @@ class Ground:
 def ground_on(model: str, device: torch.device) -> Ground:
     """`model`: a recipe, whose model, rewards and prompts are taken; or flux-dev-shape."""
     if model == FLUX_DEV_SHAPE:
-        loaded = flux_dev_recipe()
-        return Ground(model, loaded, device, lambda recipe, on: flux_dev_shape(recipe.model, on), random_texts)
+        base = flux_dev_recipe()
+        return Ground(base, device, lambda recipe, on: flux_dev_shape(recipe.model, on), random_texts)
     return Ground(
-        model,
         load_recipe(model),
         device,
         lambda recipe, on: load_model(recipe.model, on),
