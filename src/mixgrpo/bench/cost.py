@@ -9,8 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from ..algorithms import Algorithm
 from ..config import Recipe
+from .flops import achieved, flops_a_row, matrix_rate
 from .ground import Ground, published_ratio
 from .lap import Lap, lap, most_mib
 from .waiting import Wait
@@ -40,10 +43,22 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     for number in wait(range(repetitions * slide)):
         for name, recipe in recipes.items():
             laps[name].append(lap(ground, recipe, number % slide))
+    row = flops_a_row(ground, ground.trainer(recipes[YARDSTICK]))
     return {
         "rounds_a_repetition": slide,
-        "contenders": {name: _summary(laps[name], laps[YARDSTICK], recipe, slide) for name, recipe in recipes.items()},
+        "gflops_a_row": row / 1e9,
+        "matrix_tflops": matrix_rate(ground.device, getattr(torch, ground.base.model.dtype)) / 1e12,
+        "contenders": {
+            name: {**_summary(laps[name], laps[YARDSTICK], recipe, slide), "tflops": _tflops(laps[name], row, recipe)}
+            for name, recipe in recipes.items()
+        },
     }
+
+
+def _tflops(laps: Sequence[Lap], row: int, recipe: Recipe) -> dict[str, float]:
+    rates = [achieved(one, row, recipe) for one in laps]
+    names = ("rollout", "update")
+    return {name: statistics.median(rate[i] for rate in rates) / 1e12 for i, name in enumerate(names)}
 
 
 def _summary(laps: Sequence[Lap], yardstick: Sequence[Lap], recipe: Recipe, slide: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How much memory was taken beyond what was held at the start: the GPU's, or on Linux this process's."""
 
+import ctypes
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(device)
             self._before = torch.cuda.memory_allocated(device)
         elif sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # what earlier work has freed would otherwise be had for nothing
             _RESET.write_text("5", encoding="utf-8")  # the peak begins anew
             self._before = _status("VmRSS")
 

@@ -18,7 +18,7 @@ from ..steppers.ode import Solver
 from .ground import Ground
 from .waiting import Wait
 
-RATIOS = (0.6, 0.4, 0.2, 0.1)
+RATIOS = (0.6, 0.4, 0.2)
 POSITIONS = (0, 4, 8, 12, 16, 20)
 
 

@@ -13,7 +13,8 @@ _CONSOLE = Console(highlight=False)
 def cost(result: dict[str, Any]) -> None:
     table = _table("", "calls an image", *(f"{part} s" for part in PARTS), "images/s", "MiB")
     table.caption = "rollout + update calls; medians of an iteration; peak memory above what is always held"
-    ratios = _table("beside DanceGRPO", "rollout + update", "over slides", "whole iteration", "paper")
+    ratios = _table("beside DanceGRPO", "rollout + update", "over slides", "whole iteration", "paper", "TFLOP/s")
+    ratios.caption = f"TFLOP/s in rollout + update; a large matrix product: {result['matrix_tflops']:.3g}"
     for name, row in result["contenders"].items():
         calls, ratio = row["calls_per_image"], row["model_time_ratio"]
         table.add_row(
@@ -29,6 +30,7 @@ def cost(result: dict[str, Any]) -> None:
             f"{ratio['least']:.3f}-{ratio['most']:.3f}",
             f"{row['iteration_ratio']['median']:.3f}",
             _or_dash(row["published_ratio"], ".2f"),
+            " + ".join(f"{rate:.2g}" for rate in row["tflops"].values()),
         )
     _print(result, table)
     _CONSOLE.print(ratios)
