@@ -126,8 +126,7 @@ def rollout(
                 mean = _mean(model, step, x, told, history)
             x = mean
             if step.stochastic:
-                drawn = torch.stack([noise.step(*member, i) for member in members]).to(device)
-                x = draw(step.move, mean, drawn)
+                x = draw(step.move, mean, _brought([noise.step(*member, i) for member in members], device))
             if step.trained:
                 log_probs[i][rows] = log_prob(step.move, x, mean)
             if i + 1 in kept:
@@ -180,7 +179,7 @@ def _grow_trunks(
     for rows in _batches(len(starts), micro_batch):
         told = conditioning[prompt_of[rows]]
         history: deque[Tensor] = deque(maxlen=depth)
-        mean = torch.stack([noise.initial(*start) for start in starts[rows]]).to(conditioning.device)
+        mean = _brought([noise.initial(*start) for start in starts[rows]], conditioning.device)
         for step in plan.steps[: plan.num_common]:
             x = mean
             mean = _mean(model, step, x, told, history)
@@ -188,6 +187,12 @@ def _grow_trunks(
         for into, x0 in zip(stored, history, strict=True):
             into[rows] = x0
     return _Trunks(prompt_of, of_image, states, means, stored)
+
+
+def _brought(drawn: list[Tensor], device: torch.device) -> Tensor:
+    """Onto the device. From pinned memory a GPU takes it when it gets there, and nobody waits."""
+    noise = torch.stack(drawn)
+    return noise.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else noise.to(device)
 
 
 def _mean(model: VelocityField, step: Step, x: Tensor, told: Conditioning, history: deque[Tensor]) -> Tensor:
