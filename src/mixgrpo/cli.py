@@ -247,6 +247,7 @@ def _quiet_libraries() -> None:
     for handler in logging.getLogger("transformers").handlers:
         handler.addFilter(lambda record: "requires torchvision" not in record.getMessage())
     warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # float32 weights under autocast
+    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # diffusers' version checks
 
 
 @contextmanager
