@@ -33,8 +33,8 @@ class SpeedConfig(Section):
     """How large it may become. FLUX.1 takes 4 MiB a prompt."""
     compile: bool = False
     """torch.compile on the transformer's repeated blocks and the VAE's decoder. Takes a minute before the first images,
-    and on a CPU a C++ compiler; pays in runs of a quarter of an hour and more. A run resumed compiles anew, and may then
-    round otherwise than one that never stopped."""
+    and on a CPU a C++ compiler; pays in runs of a quarter of an hour and more. A run resumed compiles anew, and may
+    then round otherwise than one that never stopped."""
 
 
 def speed_up(model: "FlowModel", settings: SpeedConfig) -> None:

@@ -22,8 +22,8 @@ CONTENDERS: dict[str, Algorithm] = {
     "DanceGRPO": "dancegrpo",
     "FlowGRPO": "flowgrpo",
     "MixGRPO": "mixgrpo",
-    "MixGRPO-Flash": "mixgrpo-flash",
-    "MixGRPO-Flash*": "mixgrpo-flash-frozen",
+    "Flash": "mixgrpo-flash",
+    "Flash*": "mixgrpo-flash-frozen",
     "turbo": "turbo",
 }
 YARDSTICK = "DanceGRPO"

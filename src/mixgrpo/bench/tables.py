@@ -11,10 +11,10 @@ _CONSOLE = Console(highlight=False)
 
 
 def cost(result: dict[str, Any]) -> None:
-    table = _table("", "calls an image", *(f"{part} s" for part in PARTS), "images/s", "MiB")
-    table.caption = "rollout + update calls; medians of an iteration; peak memory above what is always held"
-    ratios = _table("beside DanceGRPO", "rollout + update", "over slides", "whole iteration", "paper", "TFLOP/s")
-    ratios.caption = f"TFLOP/s in rollout + update; a large matrix product: {result['matrix_tflops']:.3g}"
+    table = _table("seconds", "calls", *PARTS, "images/s", "MiB")
+    table.caption = "calls an image, rollout + update; medians of an iteration; peak memory beside what is held"
+    ratios = _table("beside DanceGRPO", "model", "over slides", "iteration", "paper", "TFLOP/s")
+    ratios.caption = f"model: rollout and update; TFLOP/s in each, of {result['matrix_tflops']:.3g}"
     for name, row in result["contenders"].items():
         calls, ratio = row["calls_per_image"], row["model_time_ratio"]
         table.add_row(
