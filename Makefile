@@ -25,7 +25,7 @@ pretrain: $(VENV)/installed
 	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
 	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
 
-# What an iteration of each algorithm costs. Takes 8 minutes on 2 cores.
+# What an iteration of each algorithm costs, over two slides of the window. Takes 20 minutes on 2 cores.
 bench: $(VENV)/installed
 	$(BIN)/mixgrpo bench --json benchmarks/results/cost.json --png docs/cost.png
 
