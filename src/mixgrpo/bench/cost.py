@@ -37,9 +37,10 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
         recipes["turbo, compiled"] = ground.recipe("turbo", speed={"compile": True})
     slide = ground.steps - _WINDOW  # its positions
     laps: dict[str, list[Lap]] = {name: [] for name in recipes}
-    for recipe in recipes.values():
-        for number in range(2):  # warms up: memory, kernels; compiles once for this many rows, then for any
-            lap(ground, recipe, number)
+    peaks = {}
+    for name, recipe in recipes.items():
+        lap(ground, recipe, 0)  # warms up: kernels; compiles for this many rows
+        peaks[name] = most_mib([lap(ground, recipe, 1, memory=True)])  # and for any
     for number in wait(range(repetitions * slide)):
         for name, recipe in recipes.items():
             laps[name].append(lap(ground, recipe, number % slide))
@@ -49,7 +50,11 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
         "gflops_a_row": row / 1e9,
         "matrix_tflops": matrix_rate(ground.device, getattr(torch, ground.base.model.dtype)) / 1e12,
         "contenders": {
-            name: {**_summary(laps[name], laps[YARDSTICK], recipe, slide), "tflops": _tflops(laps[name], row, recipe)}
+            name: {
+                **_summary(laps[name], laps[YARDSTICK], recipe, slide),
+                "tflops": _tflops(laps[name], row, recipe),
+                "peak_mib": peaks[name],
+            }
             for name, recipe in recipes.items()
         },
     }
@@ -71,7 +76,6 @@ def _summary(laps: Sequence[Lap], yardstick: Sequence[Lap], recipe: Recipe, slid
         },
         "seconds": {part: statistics.median(getattr(one, part) for one in laps) for part in PARTS},
         "images_per_second": images / statistics.mean(one.seconds for one in laps),
-        "peak_mib": most_mib(laps),
         "model_time_ratio": _ratio(laps, yardstick, slide, lambda one: one.model_seconds),
         "iteration_ratio": _ratio(laps, yardstick, slide, lambda one: one.seconds),
         "published_ratio": published_ratio(recipe.algorithm),

@@ -51,7 +51,7 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
         recipe = _recipe(ground, changes)
         if recipe.model.height not in prices:
             prices[recipe.model.height] = price_calls(ground, recipe)
-        lap(ground, recipe, 0)
+        warm = lap(ground, recipe, 0, memory=True)
         laps = [lap(ground, recipe, number) for number in range(repetitions)]
         seconds = statistics.median(one.model_seconds for one in laps)
         predicted = predict(recipe, recipe.plan_at(0, ground.trainer(recipe).grid), prices[recipe.model.height])
@@ -62,7 +62,7 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
                 "seconds": seconds,
                 "predicted_seconds": predicted,
                 "predicted_to_measured": predicted / seconds,
-                "peak_mib": most_mib(laps),
+                "peak_mib": most_mib([warm]),
             }
         )
     return {"rows": rows}

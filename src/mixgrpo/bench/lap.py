@@ -39,9 +39,9 @@ def most_mib(laps: Sequence[Lap]) -> float | None:
     return max(peaks) / 2**20 if peaks else None
 
 
-def lap(ground: Ground, recipe: Recipe, iteration: int) -> Lap:
+def lap(ground: Ground, recipe: Recipe, iteration: int, memory: bool = False) -> Lap:
     """The parts one after the other, the update on every group: of equal rewards, which are skipped in training, one
-    contender would have more than another.
+    contender would have more than another. `memory`: measure its peak, from a trimmed heap, which costs time.
     """
     trainer = ground.trainer(recipe)
     trainer.iteration = iteration
@@ -50,7 +50,8 @@ def lap(ground: Ground, recipe: Recipe, iteration: int) -> Lap:
     images = [prompt for prompt in prompts for _ in range(size)]
     told = ground.encode(model, [prompt.text for prompt in prompts])
     finished: list[tuple[slice, Tensor]] = []
-    clock, peak = Clock(ground.device), Peak(ground.device)
+    peak = Peak(ground.device) if memory else None
+    clock = Clock(ground.device)
     with _rows(model.transformer) as rows:
         plan = recipe.plan_at(iteration, trainer.grid)
         sampled = trainer.sample(plan, told, range(len(prompts)), lambda part, x: finished.append((part, x)))
@@ -67,7 +68,7 @@ def lap(ground: Ground, recipe: Recipe, iteration: int) -> Lap:
         groups = [[*range(n * size, (n + 1) * size)] for n in range(len(prompts))]
         trainer.update(sampled, told, advantage, range(len(prompts)), groups)
         update = clock.lap()
-    return Lap(rollout, decode, reward, update, rollout_rows, sum(rows), peak.bytes())
+    return Lap(rollout, decode, reward, update, rollout_rows, sum(rows), peak.bytes() if peak else None)
 
 
 class Clock:
