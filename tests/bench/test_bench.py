@@ -73,6 +73,14 @@ def test_the_calls_predicted_are_the_calls_made(ground: Ground) -> None:
     assert update == [2, *[4, 2] * 3]
 
 
+@pytest.mark.parametrize("axis", growth.AXES)
+def test_every_point_of_an_axis_has_a_plan(ground: Ground, axis: str) -> None:
+    ground.steps = 25
+    recipes = [growth.recipe_of(ground, changes) for _, changes in growth.AXES[axis]]
+    assert len({recipe.model_dump_json() for recipe in recipes}) == len(recipes)
+    assert all(len(recipe.window_at(0)) == recipe.window.size for recipe in recipes)
+
+
 def test_a_prediction_adds_up_prices() -> None:
     price = growth.Price(call=2.0, row=0.5)
     recipe = small_recipe(window={"strategy": "frozen", "size": 1}, grid={"steps": 2, "shift": 1.0})

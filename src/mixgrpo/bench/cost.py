@@ -15,7 +15,7 @@ from ..algorithms import Algorithm
 from ..config import Recipe
 from .flops import achieved, flops_a_row, matrix_rate
 from .ground import Ground, published_ratio
-from .lap import Lap, lap, most_mib
+from .lap import Lap, lap
 from .waiting import Wait
 
 CONTENDERS: dict[str, Algorithm] = {
@@ -40,7 +40,7 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     peaks = {}
     for name, recipe in recipes.items():
         lap(ground, recipe, 0)  # warms up: kernels; compiles for this many rows
-        peaks[name] = most_mib([lap(ground, recipe, 1, memory=True)])  # and for any
+        peaks[name] = lap(ground, recipe, 1, memory=True).peak_mib  # and for any
     for number in wait(range(repetitions * slide)):
         for name, recipe in recipes.items():
             laps[name].append(lap(ground, recipe, number % slide))

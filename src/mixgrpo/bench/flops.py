@@ -1,17 +1,14 @@
 """How much of what the chip can multiply a measurement made use of."""
 
-import statistics
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import Recipe
 from ..trainer import Trainer
 from .ground import Ground
-from .lap import Clock, Lap
+from .lap import Lap, median_seconds
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
-_TIMES = 7
 
 
 def flops_a_row(ground: Ground, trainer: Trainer) -> int:
@@ -28,12 +25,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large square product: what can be had on this chip, whatever its data sheet says."""
     side = _SIDE[device.type]
     factor = torch.randn(side, side, device=device).to(dtype)
-    torch.mm(factor, factor)
-    clock, laps = Clock(device), []
-    for _ in range(_TIMES):
-        torch.mm(factor, factor)
-        laps.append(clock.lap())
-    return 2 * side**3 / statistics.median(laps)
+    return 2 * side**3 / median_seconds(lambda: torch.mm(factor, factor), device)
 
 
 def achieved(one: Lap, row: int, recipe: Recipe) -> tuple[float, float]:

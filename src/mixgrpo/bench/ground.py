@@ -53,7 +53,8 @@ class Ground:
         """An algorithm on this ground, with changes. A sliding window slides at every iteration, so that each of its
         positions comes once in as many iterations.
         """
-        slides = ALGORITHMS[algorithm]["window"]["strategy"] == "progressive"
+        window = {**ALGORITHMS[algorithm]["window"], **sections.get("window", {})}
+        slides = window["strategy"] == "progressive"
         data: dict[str, Any] = {
             "description": algorithm,
             "algorithm": algorithm,

@@ -15,10 +15,10 @@ from torch import Tensor
 from ..config import Recipe
 from ..plan import Plan
 from .ground import Ground
-from .lap import Clock, lap, most_mib
+from .lap import lap, median_seconds
 from .waiting import Wait
 
-_AXES: dict[str, list[tuple[int, dict[str, dict[str, Any]]]]] = {
+AXES: dict[str, list[tuple[int, dict[str, dict[str, Any]]]]] = {
     "steps": [(n, {"grid": {"steps": n}}) for n in (10, 15, 25, 40)],
     "window": [(n, {"window": {"size": n}}) for n in (1, 2, 4, 8)],
     "images a prompt": [(n, {"rollout": {"group_size": n}}) for n in (4, 8, 12, 24)],
@@ -26,7 +26,6 @@ _AXES: dict[str, list[tuple[int, dict[str, dict[str, Any]]]]] = {
     "pixels": [(n, {"model": {"height": n, "width": n}}) for n in (64, 96, 128)],
 }
 _MICRO_BATCH, _FEW = 32, 4
-_TIMES = 7
 _POSITION = 8  # of the window
 
 
@@ -44,11 +43,11 @@ class Prices(NamedTuple):
 
 
 def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
-    cases = [(axis, value, changes) for axis, points in _AXES.items() for value, changes in points]
+    cases = [(axis, value, changes) for axis, points in AXES.items() for value, changes in points]
     prices: dict[int, Prices] = {}
     rows = []
     for axis, value, changes in wait(cases):
-        recipe = _recipe(ground, changes)
+        recipe = recipe_of(ground, changes)
         if recipe.model.height not in prices:
             prices[recipe.model.height] = price_calls(ground, recipe)
         warm = lap(ground, recipe, 0, memory=True)
@@ -62,13 +61,13 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
                 "seconds": seconds,
                 "predicted_seconds": predicted,
                 "predicted_to_measured": predicted / seconds,
-                "peak_mib": most_mib([warm]),
+                "peak_mib": warm.peak_mib,
             }
         )
     return {"rows": rows}
 
 
-def _recipe(ground: Ground, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+def recipe_of(ground: Ground, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
     sections: dict[str, dict[str, Any]] = {
         "window": {"strategy": "frozen", "size": 4, "range": None},
         "rollout": {"micro_batch": _MICRO_BATCH},
@@ -103,19 +102,9 @@ def price_calls(ground: Ground, recipe: Recipe) -> Prices:
 
 def _line(run: Callable[[int], None], device: torch.device) -> Price:
     few, many = _FEW, _MICRO_BATCH
-    first, second = (_median_seconds(partial(run, rows), device) for rows in (few, many))
+    first, second = (median_seconds(partial(run, rows), device) for rows in (few, many))
     row = (second - first) / (many - few)
     return Price(first - row * few, row)
-
-
-def _median_seconds(run: Callable[[], None], device: torch.device) -> float:
-    run()
-    clock = Clock(device)
-    laps = []
-    for _ in range(_TIMES):
-        run()
-        laps.append(clock.lap())
-    return statistics.median(laps)
 
 
 def calls(plan: Plan, prompts: int, group_size: int, micro_batch: int) -> tuple[list[int], list[int]]:

@@ -1,7 +1,8 @@
 """One iteration, part by part: seconds, rows that went through the model, peak memory."""
 
+import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from ..config import Recipe
 from ..data import batch
 from .ground import Ground
 from .peak import Peak
+
+_TIMES = 7
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,9 @@ class Lap:
     def seconds(self) -> float:
         return self.rollout + self.decode + self.reward + self.update
 
-
-def most_mib(laps: Sequence[Lap]) -> float | None:
-    peaks = [one.peak_bytes for one in laps if one.peak_bytes is not None]
-    return max(peaks) / 2**20 if peaks else None
+    @property
+    def peak_mib(self) -> float | None:
+        return None if self.peak_bytes is None else self.peak_bytes / 2**20
 
 
 def lap(ground: Ground, recipe: Recipe, iteration: int, memory: bool = False) -> Lap:
@@ -84,6 +86,16 @@ class Clock:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
+
+
+def median_seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Of some runs, after one that warms up."""
+    run()
+    clock, laps = Clock(device), []
+    for _ in range(_TIMES):
+        run()
+        laps.append(clock.lap())
+    return statistics.median(laps)
 
 
 @contextmanager
