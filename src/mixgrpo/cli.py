@@ -145,6 +145,9 @@ def bench(
     prompts: Annotated[int, typer.Option(min=1, help="Prompts an iteration, 12 images each.")] = 4,
     repetitions: Annotated[int, typer.Option(min=1, help="How often all is measured; of --learning the seeds.")] = 2,
     minutes: Annotated[float, typer.Option(min=0, help="Of training, with --learning.")] = 10,
+    only: Annotated[
+        list[str] | None, typer.Option(help="An algorithm beside DanceGRPO; may be repeated. None: all.")
+    ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Turbo with compiled blocks too.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="Where all that was measured goes.")] = None,
     png: Annotated[Path | None, typer.Option(help="Where the picture of it goes.")] = None,
@@ -157,7 +160,7 @@ def bench(
         asked = [name for name, on in chosen.items() if on] or ["cost"]
         if len(asked) > 1:
             raise ValueError(f"{', '.join(f'--{name}' for name in asked)}: give one of them")
-        bench(asked[0], model, device, prompts, repetitions, minutes * 60, compile, as_json, png)
+        bench(asked[0], model, device, prompts, repetitions, minutes * 60, only or [], compile, as_json, png)
 
 
 @app.command("serve-reward")

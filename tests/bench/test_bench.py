@@ -11,12 +11,12 @@ from mixgrpo.bench import charts, cost, growth, learning, levers, one_by_one, su
 from mixgrpo.bench.environment import environment
 from mixgrpo.bench.flops import flops_a_row, matrix_rate
 from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
-from mixgrpo.bench.ground import Ground, published_ratio
+from mixgrpo.bench.ground import CONTENDERS, Ground, chosen, published_ratio
 from mixgrpo.bench.lap import lap
 from mixgrpo.bench.learning import Look, arrival, interval
 from mixgrpo.bench.peak import Peak
 from mixgrpo.bench.suffix import rank_correlations
-from mixgrpo.bench.waiting import silently
+from mixgrpo.bench.waiting import silently, with_a_bar
 from mixgrpo.models import adapt
 from runs import small_recipe
 
@@ -37,7 +37,7 @@ def ground() -> Ground:
     )
 
 
-@pytest.mark.parametrize("algorithm", cost.CONTENDERS.values())
+@pytest.mark.parametrize("algorithm", CONTENDERS.values())
 @pytest.mark.parametrize("share", [True, False])
 def test_a_lap_makes_the_calls_that_its_plan_is_priced_at(ground: Ground, algorithm: str, share: bool) -> None:
     recipe = ground.recipe(algorithm, speed={"share": share})  # type: ignore[arg-type]
@@ -123,6 +123,20 @@ def test_rank_correlations() -> None:
     assert rank_correlations(full, other) == pytest.approx([1, -1, 0])
 
 
+def test_a_few_contenders_are_enough() -> None:
+    assert chosen([]) == CONTENDERS
+    assert chosen(["turbo"]) == {"DanceGRPO": "dancegrpo", "turbo": "turbo"}
+    with pytest.raises(ValueError, match="--only flowgrpo-fast: must be one of dancegrpo, flowgrpo, mixgrpo"):
+        chosen(["flowgrpo-fast"])
+
+
+def test_where_no_bar_can_be_drawn_lines_say_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [*with_a_bar(range(40))] == [*range(40)]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 19
+    assert lines[0].startswith("measured 2 of 40, ")
+
+
 def test_undoing_a_lever_leaves_the_others(ground: Ground) -> None:
     recipes = levers.recipes(ground)
     assert recipes["nothing shared"].speed.compile
@@ -136,8 +150,8 @@ def test_every_contender_learns_from_the_same_start(ground: Ground, capsys: pyte
     for row in result["contenders"].values():
         assert len({curve[0]["reward"] for curve in row["curves"]}) == 1
         assert all(curve[-1]["seconds"] >= 0.1 and curve[-1]["iterations"] >= 1 for curve in row["curves"])
-    starts = {row["curves"][0][0]["reward"] for row in result["contenders"].values()}
-    assert len(starts) == 1
+    starts = [learning._train(ground, ground.learner(algorithm, 5), None)[0] for algorithm in ("mixgrpo", "turbo")]
+    assert starts[0] == starts[1] == Look(**result["contenders"]["DanceGRPO"]["curves"][0][0])
     tables.learning({**environment(ground), **result})
     assert "turbo" in capsys.readouterr().out
     charts.learning(result)

@@ -35,9 +35,11 @@ def levers(result: dict[str, Any]) -> Figure:
     rows = result["rows"]
     figure = Figure(figsize=(8, 0.45 * len(rows) + 1), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh([row["lever"] for row in rows], [row["model_time_ratio"] for row in rows], color=_COLOURS["rollout"])
+    names = [row["lever"] for row in rows]
+    axes.barh(names, [row["iteration_seconds"] for row in rows], color="#dddddd", label="iteration")
+    axes.barh(names, [row["model_seconds"] for row in rows], color=_COLOURS["rollout"], label="rollout and update")
     axes.invert_yaxis()
-    axes.set_xlabel("model time without it, beside turbo with all")
+    axes.set_xlabel("seconds without it")
     _plain(axes)
     return figure
 

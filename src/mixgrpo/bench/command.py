@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from . import cost, growth, learning, levers, one_by_one, suffix, tables
 from .environment import environment
-from .ground import Ground, ground_on
+from .ground import Ground, chosen, ground_on
 from .waiting import Wait, with_a_bar
 
 Result = dict[str, Any]
@@ -40,13 +40,20 @@ def bench(
     prompts: int,
     repetitions: int,
     seconds: float,
+    only: Collection[str],
     compile: bool,
     json_file: Path | None,
     png: Path | None,
 ) -> None:
     if png is not None and find_spec("matplotlib") is None:
         raise ValueError("pictures need matplotlib: pip install 'mixgrpo[bench]'")
-    ground = replace(ground_on(model, torch.device(device)), prompts=prompts, seconds=seconds, compile=compile)
+    ground = replace(
+        ground_on(model, torch.device(device)),
+        prompts=prompts,
+        seconds=seconds,
+        contenders=chosen(only),
+        compile=compile,
+    )
     experiment = EXPERIMENTS[what]
     measured = experiment.measure(ground, repetitions, with_a_bar)
     result = {"command": " ".join(["mixgrpo", *sys.argv[1:]]), **environment(ground), **measured}

@@ -11,29 +11,19 @@ from typing import Any
 
 import torch
 
-from ..algorithms import Algorithm
 from ..config import Recipe
 from .flops import achieved, flops_a_row, matrix_rate
-from .ground import Ground, published_ratio
+from .ground import YARDSTICK, Ground, published_ratio
 from .lap import Lap, lap
 from .waiting import Wait
 
-CONTENDERS: dict[str, Algorithm] = {
-    "DanceGRPO": "dancegrpo",
-    "FlowGRPO": "flowgrpo",
-    "MixGRPO": "mixgrpo",
-    "Flash": "mixgrpo-flash",
-    "Flash*": "mixgrpo-flash-frozen",
-    "turbo": "turbo",
-}
-YARDSTICK = "DanceGRPO"
 _WINDOW = 4  # steps of the sliding windows, the last of which ends before the last step
 PARTS = ("rollout", "decode", "reward", "update")
 
 
 def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
-    recipes = {name: ground.recipe(algorithm) for name, algorithm in CONTENDERS.items()}
-    if ground.compile:
+    recipes = {name: ground.recipe(algorithm) for name, algorithm in ground.contenders.items()}
+    if ground.compile and "turbo" in recipes:
         recipes["turbo, compiled"] = ground.recipe("turbo", speed={"compile": True})
     slide = ground.steps - _WINDOW  # its positions
     laps: dict[str, list[Lap]] = {name: [] for name in recipes}

@@ -1,7 +1,8 @@
 """The common ground of a comparison: one model, its prompts and rewards, one grid of 25 steps, 12 images a prompt."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +24,15 @@ _PUBLISHED_SECONDS: dict[Algorithm, float] = {
     "mixgrpo-flash": 112.372,
     "mixgrpo-flash-frozen": 83.278,
 }
+CONTENDERS: dict[str, Algorithm] = {
+    "DanceGRPO": "dancegrpo",
+    "FlowGRPO": "flowgrpo",
+    "MixGRPO": "mixgrpo",
+    "Flash": "mixgrpo-flash",
+    "Flash*": "mixgrpo-flash-frozen",
+    "turbo": "turbo",
+}
+YARDSTICK = "DanceGRPO"
 _ENOUGH_PROMPTS = 64  # batches of them, before they come again
 _SHIFT = 3.0
 
@@ -31,6 +41,17 @@ def published_ratio(algorithm: Algorithm) -> float | None:
     """To DanceGRPO's seconds, where the paper has it."""
     seconds = _PUBLISHED_SECONDS.get(algorithm)
     return None if seconds is None else seconds / _PUBLISHED_SECONDS["dancegrpo"]
+
+
+def chosen(only: Collection[str]) -> dict[str, Algorithm]:
+    """These algorithms, beside the yardstick; all of them if none is named."""
+    known = CONTENDERS.values()
+    for algorithm in only:
+        if algorithm not in known:
+            raise ValueError(f"--only {algorithm}: must be one of {', '.join(known)}")
+    return {
+        name: algorithm for name, algorithm in CONTENDERS.items() if not only or algorithm in only or name == YARDSTICK
+    }
 
 
 @dataclass
@@ -45,6 +66,7 @@ class Ground:
     steps: int = 25
     seconds: float = 600.0
     """Of training, where learning is measured."""
+    contenders: Mapping[str, Algorithm] = field(default_factory=lambda: dict(CONTENDERS))
     compile: bool = False
     """Whether turbo runs compiled too."""
     _trainers: dict[str, Trainer] = field(default_factory=dict)
@@ -93,6 +115,7 @@ class Ground:
             prompts = train_prompts(self.base.prompts.train, self.base.seed, _ENOUGH_PROMPTS * self.prompts)
             model = self.load(recipe, self.device)
             self._trainers[key] = Trainer(recipe, model, find_rewards(self.base.rewards), prompts)
+            self._trainers[key].encode = partial(self.encode, model)
         trainer = self._trainers[key]
         trainer.recipe, trainer.grid = recipe, shifted_linspace(recipe.grid.steps, _SHIFT)
         return trainer

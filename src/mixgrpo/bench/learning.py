@@ -17,8 +17,7 @@ from ..data import Prompt, evaluation_prompts, spread, train_prompts
 from ..evaluation import draw_pictures, score
 from ..rewards.registry import find_rewards
 from ..trainer import Trainer
-from .cost import CONTENDERS, YARDSTICK
-from .ground import Ground
+from .ground import YARDSTICK, Ground
 from .waiting import Wait
 
 _LOOKS = 6  # after the one before training
@@ -31,9 +30,12 @@ class Look(NamedTuple):
 
 
 def measure(ground: Ground, seeds: int, wait: Wait) -> dict[str, Any]:
-    curves: dict[str, list[list[Look]]] = {name: [] for name in CONTENDERS}
-    for seed, name in wait([(seed, name) for seed in range(seeds) for name in CONTENDERS]):
-        curves[name].append(_train(ground, ground.learner(CONTENDERS[name], seed)))
+    curves: dict[str, list[list[Look]]] = {name: [] for name in ground.contenders}
+    start: Look | None = None
+    for seed, name in wait([(seed, name) for seed in range(seeds) for name in ground.contenders]):
+        curve = _train(ground, ground.learner(ground.contenders[name], seed), start)
+        start = curve[0]
+        curves[name].append(curve)
     target = statistics.mean(curve[-1].reward for curve in curves[YARDSTICK])
     return {
         "reward": ground.judged_by,
@@ -43,11 +45,12 @@ def measure(ground: Ground, seeds: int, wait: Wait) -> dict[str, Any]:
     }
 
 
-def _train(ground: Ground, recipe: Recipe) -> list[Look]:
+def _train(ground: Ground, recipe: Recipe, start: Look | None) -> list[Look]:
+    """`start`: the look before training, which is the same for all."""
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     trainer = Trainer(recipe, ground.load(recipe, ground.device), find_rewards(recipe.rewards), prompts)
     evaluated_on = spread(evaluation_prompts(recipe.prompts.evaluation), recipe.evaluation.prompts)
-    spent, curve = 0.0, [Look(0.0, 0, _reward(trainer, evaluated_on, ground.judged_by))]
+    spent, curve = 0.0, [start or Look(0.0, 0, _reward(trainer, evaluated_on, ground.judged_by))]
     for number in range(_LOOKS):
         while spent < ground.seconds * (number + 1) / _LOOKS:
             begin = time.perf_counter()

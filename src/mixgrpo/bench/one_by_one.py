@@ -3,7 +3,6 @@
 import statistics
 from typing import Any
 
-from .cost import CONTENDERS
 from .ground import Ground
 from .lap import Lap, lap
 from .waiting import Wait
@@ -17,7 +16,7 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
             ground.recipe(algorithm),
             ground.recipe(algorithm, rollout={"micro_batch": 1}, speed={"share": False}),
         )
-        for name, algorithm in CONTENDERS.items()
+        for name, algorithm in ground.contenders.items()
     }
     laps: dict[str, list[tuple[Lap, Lap]]] = {name: [] for name in pairs}
     for ours, alone in pairs.values():
