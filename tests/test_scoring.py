@@ -1,6 +1,8 @@
 import math
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,3 +104,16 @@ def test_calls_run_side_by_side_on_as_many_threads_as_asked_for() -> None:
         "one": [1, 1, 1],
         "other": [1, 1, 1],
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's threads")
+def test_scoring_leaves_the_computing_to_one_team_of_threads() -> None:
+    """OpenMP keeps a team for every thread that computes; with two of them, small operations take twice as long."""
+    images = torch.rand(64, 3, 64, 64)
+    threads = Path("/proc/self/task")
+    images.sum()  # there is a team from here on
+    before = len([*threads.iterdir()])
+    scorer = Scorer({"size": lambda images, prompts: [1.0] * len(images)}, ScoringConfig(threads=1))
+    scorer.submit(images, [Prompt("a", {})] * 64)
+    scorer.collect()
+    assert len([*threads.iterdir()]) == before + 1

@@ -142,9 +142,13 @@ def bench(
         str, typer.Option(metavar="RECIPE", help="Whose model is measured; flux-dev-shape: FLUX.1-dev's size, random.")
     ] = "scenes",
     device: Annotated[str, typer.Option(help="Where: cpu, cuda.")] = "cpu",
-    prompts: Annotated[int, typer.Option(min=1, help="Prompts an iteration, 12 images each.")] = 4,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="An iteration's, of 12 images each.", show_default="4")
+    ] = None,
     repetitions: Annotated[int, typer.Option(min=1, help="How often all is measured; of --learning the seeds.")] = 2,
-    minutes: Annotated[float, typer.Option(min=0, help="Of training, with --learning.")] = 10,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Of training, with --learning.", show_default="10")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="An algorithm beside DanceGRPO; may be repeated. None: all.")
     ] = None,
@@ -160,7 +164,9 @@ def bench(
         asked = [name for name, on in chosen.items() if on] or ["cost"]
         if len(asked) > 1:
             raise ValueError(f"{', '.join(f'--{name}' for name in asked)}: give one of them")
-        bench(asked[0], model, device, prompts, repetitions, minutes * 60, only or [], compile, as_json, png)
+        settings = {"prompts": prompts, "minutes": minutes, "only": only, "compile": compile}
+        given = {name: value for name, value in settings.items() if value}
+        bench(asked[0], model, device, repetitions, given, as_json, png)
 
 
 @app.command("serve-reward")

@@ -46,9 +46,11 @@ class Scorer:
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
         """[N, 3, height, width] in [0, 1], with the prompt of each."""
-        # Off the device on a thread too: here it would wait for all that the device was told to do. The pool begins
-        # its jobs in order, so that no score waits for pictures that nobody is making.
-        drawn = self._pool.submit(to_pil, images)
+        # Off the device on a thread: here it would wait for all that the device was told to do. But no arithmetic
+        # there: for a second thread that computes OpenMP keeps a second team, and once there are more threads than
+        # cores each small operation of the first takes two to three times as long, ever after. The pool begins its
+        # jobs in order, so that no score waits for pictures that nobody is making.
+        drawn = self._pool.submit(_pictures, _pixels(images))
         jobs = [
             self._pool.submit(_score, name, reward, drawn, prompts, self._settings)
             for name, reward in self._rewards.items()
@@ -124,5 +126,12 @@ def _ask(reward: Reward, pictures: list[Image.Image], prompts: Sequence[Prompt])
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
-    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in pixels]
+    return _pictures(_pixels(images))
+
+
+def _pixels(images: Tensor) -> Tensor:
+    return (images * 255).round().byte().permute(0, 2, 3, 1).contiguous()
+
+
+def _pictures(pixels: Tensor) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in pixels.cpu().numpy()]

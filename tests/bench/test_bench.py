@@ -210,3 +210,16 @@ def test_two_kinds_at_once_are_refused() -> None:
     mixgrpo = Path(sys.executable).with_name("mixgrpo")
     result = subprocess.run([mixgrpo, "bench", "--levers", "--growth"], capture_output=True, text=True)
     assert (result.returncode, result.stderr.strip()) == (1, "--levers, --growth: give one of them")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--levers", "--only", "turbo"], "--only: measuring levers does not take it, only --prompts"),
+        (["--minutes", "5"], "--minutes: measuring cost does not take it, only --prompts, --only, --compile"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(arguments: list[str], why: str) -> None:
+    mixgrpo = Path(sys.executable).with_name("mixgrpo")
+    result = subprocess.run([mixgrpo, "bench", *arguments], capture_output=True, text=True)
+    assert (result.returncode, result.stderr.strip()) == (1, why)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,15 +21,17 @@ Result = dict[str, Any]
 class Experiment(NamedTuple):
     measure: Callable[[Ground, int, Wait], Result]
     table: Callable[[Result], None]
+    settings: tuple[str, ...]
+    """What may be said about it."""
 
 
 EXPERIMENTS = {
-    "cost": Experiment(cost.measure, tables.cost),
-    "levers": Experiment(levers.measure, tables.levers),
-    "one-by-one": Experiment(one_by_one.measure, tables.one_by_one),
-    "suffix": Experiment(suffix.measure, tables.suffix),
-    "growth": Experiment(growth.measure, tables.growth),
-    "learning": Experiment(learning.measure, tables.learning),
+    "cost": Experiment(cost.measure, tables.cost, ("prompts", "only", "compile")),
+    "levers": Experiment(levers.measure, tables.levers, ("prompts",)),
+    "one-by-one": Experiment(one_by_one.measure, tables.one_by_one, ("prompts", "only")),
+    "suffix": Experiment(suffix.measure, tables.suffix, ("prompts",)),
+    "growth": Experiment(growth.measure, tables.growth, ("prompts",)),
+    "learning": Experiment(learning.measure, tables.learning, ("minutes", "only")),
 }
 
 
@@ -37,26 +39,25 @@ def bench(
     what: str,
     model: str,
     device: str,
-    prompts: int,
     repetitions: int,
-    seconds: float,
-    only: Collection[str],
-    compile: bool,
+    settings: Mapping[str, Any],
     json_file: Path | None,
     png: Path | None,
 ) -> None:
+    """`settings`: those that were given; the ground has the others."""
+    experiment = EXPERIMENTS[what]
+    for name in settings:
+        if name not in experiment.settings:
+            takes = ", ".join(f"--{known}" for known in experiment.settings)
+            raise ValueError(f"--{name}: measuring {what} does not take it, only {takes}")
     if png is not None and find_spec("matplotlib") is None:
         raise ValueError("pictures need matplotlib: pip install 'mixgrpo[bench]'")
-    ground = replace(
-        ground_on(model, torch.device(device)),
-        prompts=prompts,
-        seconds=seconds,
-        contenders=chosen(only),
-        compile=compile,
-    )
-    experiment = EXPERIMENTS[what]
-    measured = experiment.measure(ground, repetitions, with_a_bar)
-    result = {"command": " ".join(["mixgrpo", *sys.argv[1:]]), **environment(ground), **measured}
+    ground = replace(ground_on(model, torch.device(device)), **dict(map(_on_the_ground, settings.items())))
+    result = {
+        "command": " ".join(["mixgrpo", *sys.argv[1:]]),
+        **environment(ground),
+        **experiment.measure(ground, repetitions, with_a_bar),
+    }
     experiment.table(result)
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -64,3 +65,12 @@ def bench(
         from . import charts
 
         charts.CHARTS[what](result).savefig(png, dpi=120)
+
+
+def _on_the_ground(setting: tuple[str, Any]) -> tuple[str, Any]:
+    match setting:
+        case "minutes", minutes:
+            return "seconds", 60 * minutes
+        case "only", algorithms:
+            return "contenders", chosen(algorithms)
+    return setting

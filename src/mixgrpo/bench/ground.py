@@ -99,9 +99,12 @@ class Ground:
         return resolve(data)
 
     def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
-        """The base under another algorithm, on the same grid; it trains for as long as one likes."""
-        own = {**self.base.model_dump(exclude={*SECTIONS}), "algorithm": algorithm, "seed": seed}
-        return resolve({**own, "grid": {"steps": self.steps, "shift": _SHIFT}})
+        """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up
+        and an average over iterations: they would hold back those that make few of them in their time.
+        """
+        own = self.base.model_dump(exclude={*SECTIONS})
+        own["update"] |= {"warm_up": 0, "ema": None}
+        return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": {"steps": self.steps, "shift": _SHIFT}})
 
     @property
     def judged_by(self) -> str:
