@@ -92,14 +92,12 @@ def _recognise(pixels: Floats, distance: Floats, mask: NDArray[np.bool_], where:
     strongest = np.percentile(distance[mask], 75)
     own = np.median(pixels[mask & (distance >= 0.97 * strongest)], axis=0)
     coverage = np.clip(distance / strongest, 0, 1) * ndimage.binary_dilation(mask)
-    fits = {
-        shape: max(map(float, _overlap(_canonical(coverage), templates))) for shape, templates in _templates().items()
-    }
-    best = max(fits, key=lambda shape: fits[shape])
+    fits = _overlap(_canonical(coverage), _templates()).max(1)
+    best = int(fits.argmax())
     height, width = mask.shape
     proportioned = max(height, width) <= min(_LARGEST, 1.35 * min(height, width))
     return Seen(
-        shape=best if fits[best] >= _FIT and proportioned else None,
+        shape=SHAPES[best] if fits[best] >= _FIT and proportioned else None,
         colour=_nearest(own, COLOURS),
         left=where[1].start,
         top=where[0].start,
@@ -124,15 +122,15 @@ def _canonical(coverage: Floats) -> Floats:
 
 
 def _overlap(mask: Floats, templates: Floats) -> Floats:
-    """Intersection over union of soft masks, with each template."""
-    overlap: Floats = np.minimum(mask, templates).sum((1, 2)) / np.maximum(mask, templates).sum((1, 2))
+    """Intersection over union of soft masks, with each template of each shape."""
+    overlap: Floats = np.minimum(mask, templates).sum((-2, -1)) / np.maximum(mask, templates).sum((-2, -1))
     return overlap
 
 
 @cache
-def _templates() -> dict[str, Floats]:
-    """Each shape as the renderer draws it, small and large, on and between pixels."""
-    templates = {}
+def _templates() -> Floats:
+    """[shapes, variants, grid, grid]: each shape as the renderer draws it, small and large, on and between pixels."""
+    templates = []
     for shape in SHAPES:
         masks = []
         for radius, offset in itertools.product((8.0, 9.5, 11.0, 13.0), (0.0, 0.5)):
@@ -142,5 +140,5 @@ def _templates() -> dict[str, Floats]:
             distance = np.linalg.norm(picture - picture[0, 0], axis=2)
             where = ndimage.find_objects((distance > _CONTRAST).astype(int))[0]
             masks.append(_canonical(np.clip(distance[where] / distance.max(), 0, 1)))
-        templates[shape] = np.stack(masks)
-    return templates
+        templates.append(np.stack(masks))
+    return np.stack(templates)
