@@ -89,6 +89,20 @@ def test_a_prediction_adds_up_prices() -> None:
     assert growth.predict(recipe, plan, growth.Prices(price, price)) == 5 * 2.0 + 0.5 * (3 + 12 + 3)
 
 
+def test_growth_lays_the_measured_beside_the_predicted(
+    ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "AXES", {"prompts": growth.AXES["prompts"][:2]})
+    result = {**environment(ground), **growth.measure(ground, 1, silently)}
+    for row in result["rows"]:
+        assert row["predicted_to_measured"] == pytest.approx(row["predicted_seconds"] / row["seconds"])
+    assert result["rows"][1]["predicted_seconds"] > result["rows"][0]["predicted_seconds"] > 0
+    tables.growth(result)
+    assert "prompts" in capsys.readouterr().out
+    charts.growth(result).savefig(tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
 def test_all_that_is_measured_can_be_shown(ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = {**environment(ground), **cost.measure(ground, 1, silently)}
     assert result["contenders"]["DanceGRPO"]["model_time_ratio"] == {"median": 1.0, "least": 1.0, "most": 1.0}

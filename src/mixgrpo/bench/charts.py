@@ -76,19 +76,23 @@ def suffix(result: dict[str, Any]) -> Figure:
 
 
 def growth(result: dict[str, Any]) -> Figure:
-    """Measured and predicted, an axis each."""
+    """Seconds, measured and predicted, and below them peak memory, an axis each."""
     names = [*dict.fromkeys(row["axis"] for row in result["rows"])]
-    figure = Figure(figsize=(3 * len(names), 3), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+    figure = Figure(figsize=(3 * len(names), 5), layout="constrained")
+    for (seconds, memory), name in zip(figure.subplots(2, len(names), sharex="col").T, names, strict=True):
         rows = [row for row in result["rows"] if row["axis"] == name]
-        values = [row["value"] for row in rows]
-        axes.plot(values, [row["seconds"] for row in rows], "o-", color=_COLOURS["rollout"], label="measured")
-        axes.plot(
-            values, [row["predicted_seconds"] for row in rows], "x--", color=_COLOURS["update"], label="predicted"
+        values, measured, predicted, peaks = (
+            [row[key] for row in rows] for key in ("value", "seconds", "predicted_seconds", "peak_mib")
         )
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel(name)
-        _plain(axes)
+        seconds.plot(values, measured, "o-", color=_COLOURS["rollout"], label="measured")
+        seconds.plot(values, predicted, "x--", color=_COLOURS["update"], label="predicted")
+        memory.plot(values, peaks, "o-", color=_COLOURS["rollout"])
+        memory.set_xlabel(name)
+        for axes in (seconds, memory):
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+            _plain(axes)
+    figure.axes[0].set_ylabel("rollout and update, seconds")
+    figure.axes[len(names)].set_ylabel("peak memory, MiB")
     return figure
 
 

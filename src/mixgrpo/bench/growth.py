@@ -46,11 +46,12 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     cases = [(axis, value, changes) for axis, points in AXES.items() for value, changes in points]
     prices: dict[int, Prices] = {}
     rows = []
+    lap(ground, recipe_of(ground, {}), 0)
     for axis, value, changes in wait(cases):
         recipe = recipe_of(ground, changes)
+        warm = lap(ground, recipe, 0, memory=True)
         if recipe.model.height not in prices:
             prices[recipe.model.height] = price_calls(ground, recipe)
-        warm = lap(ground, recipe, 0, memory=True)
         laps = [lap(ground, recipe, number) for number in range(repetitions)]
         seconds = statistics.median(one.model_seconds for one in laps)
         predicted = predict(recipe, recipe.plan_at(0, ground.trainer(recipe).grid), prices[recipe.model.height])

@@ -14,7 +14,7 @@ from ..data import batch
 from .ground import Ground
 from .peak import Peak
 
-_TIMES = 7
+_TIMES, _WARM_UP = 15, 5
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,9 @@ class Clock:
 
 
 def median_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Of some runs, after one that warms up."""
-    run()
+    """Of some runs, after a few that warm up."""
+    for _ in range(_WARM_UP):
+        run()
     clock, laps = Clock(device), []
     for _ in range(_TIMES):
         run()
