@@ -79,7 +79,9 @@ def growth(result: dict[str, Any]) -> Figure:
     """Seconds, measured and predicted, and below them peak memory, an axis each."""
     names = [*dict.fromkeys(row["axis"] for row in result["rows"])]
     figure = Figure(figsize=(3 * len(names), 5), layout="constrained")
-    for (seconds, memory), name in zip(figure.subplots(2, len(names), sharex="col").T, names, strict=True):
+    for (seconds, memory), name in zip(
+        figure.subplots(2, len(names), sharex="col", squeeze=False).T, names, strict=True
+    ):
         rows = [row for row in result["rows"] if row["axis"] == name]
         values, measured, predicted, peaks = (
             [row[key] for row in rows] for key in ("value", "seconds", "predicted_seconds", "peak_mib")
