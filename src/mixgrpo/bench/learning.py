@@ -38,6 +38,8 @@ def measure(ground: Ground, seeds: int, wait: Wait) -> dict[str, Any]:
         curves[name].append(curve)
     target = statistics.mean(curve[-1].reward for curve in curves[YARDSTICK])
     return {
+        "prompts": ground.base.rollout.prompts,
+        "group_size": ground.base.rollout.group_size,
         "reward": ground.judged_by,
         "seconds": ground.seconds,
         "target": target,
