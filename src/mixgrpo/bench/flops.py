@@ -13,7 +13,7 @@ _SIDE = {"cpu": 2048, "cuda": 8192}
 
 def flops_a_row(ground: Ground, trainer: Trainer) -> int:
     """Of the matrix products and attentions in one forward of one row."""
-    told = ground.encode(trainer.model, ["a"])
+    told = trainer.encode(["a"])
     latents = torch.zeros(1, *trainer.model.latent_shape, device=ground.device)
     with torch.no_grad(), trainer.precision(), FlopCounterMode(display=False) as counter:
         trainer.model.velocity(latents, torch.full((1,), 0.5, device=ground.device), told)

@@ -83,7 +83,7 @@ def recipe_of(ground: Ground, changes: Mapping[str, Mapping[str, Any]]) -> Recip
 def price_calls(ground: Ground, recipe: Recipe) -> Prices:
     """A line through a call of few rows and one of a full micro-batch."""
     trainer = ground.trainer(recipe)
-    model, told = trainer.model, ground.encode(trainer.model, ["a"])
+    model, told = trainer.model, trainer.encode(["a"])
 
     def call(rows: int) -> Tensor:
         latents = torch.randn(rows, *model.latent_shape, device=ground.device)

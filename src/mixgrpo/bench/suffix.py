@@ -80,7 +80,7 @@ def _rewards(ground: Ground, position: int, suffix: Suffix, iteration: int) -> T
     images = [prompt for prompt in prompts for _ in range(recipe.rollout.group_size)]
     trainer.sample(
         recipe.plan_at(iteration, trainer.grid),
-        ground.encode(trainer.model, [prompt.text for prompt in prompts]),
+        trainer.encode([prompt.text for prompt in prompts]),
         range(len(prompts)),
         lambda rows, latents: trainer.scorer.submit(trainer.model.decode(latents), images[rows]),
     )
