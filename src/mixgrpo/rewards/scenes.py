@@ -7,7 +7,7 @@ a word, exactly its letters. `graded` gives partial credit in [0, 1].
 import itertools
 
 from ..tiny.world import Request, along_and_across
-from .sight import Pixels, Seen, Sight, look
+from .sight import Pixels, Seen, Sight, background, look
 from .text import read, similarity
 
 _CLUTTER = 30  # pixels of specks that a clean picture may have
@@ -16,7 +16,7 @@ _MOST_THINGS = 6  # more are not matched one by one
 
 def strict(picture: Pixels, request: Request) -> bool:
     if request.word is not None:
-        return read(picture) == request.word and _right_background(look(picture), request)
+        return read(picture) == request.word and _right_background(background(picture), request)
     sight = look(picture)
     complete = len(sight.things) == len(request.things) and sight.clutter <= _CLUTTER
     return complete and _graded_things(sight, request) == 1.0
@@ -25,12 +25,12 @@ def strict(picture: Pixels, request: Request) -> bool:
 def graded(picture: Pixels, request: Request) -> float:
     if request.word is not None:
         written = similarity(read(picture), request.word)
-        return written if _right_background(look(picture), request) else 0.75 * written
+        return written if _right_background(background(picture), request) else 0.75 * written
     return _graded_things(look(picture), request)
 
 
-def _right_background(sight: Sight, request: Request) -> bool:
-    return request.background in (None, sight.background)
+def _right_background(seen: str | None, request: Request) -> bool:
+    return request.background in (None, seen)
 
 
 def _graded_things(sight: Sight, request: Request) -> float:
@@ -40,10 +40,9 @@ def _graded_things(sight: Sight, request: Request) -> float:
     asked, seen = request.things, sight.things
     number = 1 - abs(len(asked) - len(seen)) / max(len(asked), len(seen))
     candidates: list[Seen | None] = [*seen[:_MOST_THINGS], *[None] * (len(asked) - len(seen))]
-    background = [] if request.background is None else [float(_right_background(sight, request))]
+    behind = [] if request.background is None else [float(_right_background(sight.background, request))]
     return max(
-        _mean([number, *_marks(chosen, request), *background])
-        for chosen in itertools.permutations(candidates, len(asked))
+        _mean([number, *_marks(chosen, request), *behind]) for chosen in itertools.permutations(candidates, len(asked))
     )
 
 

@@ -73,8 +73,7 @@ def once_per_picture(judge: Callable[[Pixels], Verdict]) -> Callable[[Pixels], V
 def look(picture: Pixels) -> Sight:
     """What there is to see in [64, 64, 3]."""
     pixels = picture.astype(np.float32)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    ground = np.median(edge, axis=0)
+    ground = ground_of(pixels)
     distance = np.linalg.norm(pixels - ground, axis=2)
     labels, _ = ndimage.label(distance > _CONTRAST, structure=np.ones((3, 3)))
     things, clutter = [], 0
@@ -85,6 +84,17 @@ def look(picture: Pixels) -> Sight:
         else:
             things.append(_recognise(pixels[where], distance[where], mask, where))
     return Sight(_nearest(ground, BACKGROUNDS), tuple(things), clutter)
+
+
+def background(picture: Pixels) -> str | None:
+    """What there is behind everything, without a look at anything else: a line of letters is many things."""
+    return _nearest(ground_of(picture.astype(np.float32)), BACKGROUNDS)
+
+
+def ground_of(pixels: Floats) -> Floats:
+    """The colour around the edge."""
+    edge: Floats = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
+    return edge
 
 
 def _recognise(pixels: Floats, distance: Floats, mask: NDArray[np.bool_], where: tuple[slice, slice]) -> Seen:
@@ -107,9 +117,9 @@ def _recognise(pixels: Floats, distance: Floats, mask: NDArray[np.bool_], where:
 
 
 def _nearest(colour: Floats, palette: dict[str, tuple[int, int, int]]) -> str | None:
-    distances = {name: float(np.linalg.norm(colour - np.array(rgb))) for name, rgb in palette.items()}
-    nearest = min(distances, key=lambda name: distances[name])
-    return nearest if distances[nearest] < _COLOUR_TOLERANCE else None
+    distances = np.linalg.norm(colour - np.array([*palette.values()]), axis=1)
+    nearest = int(distances.argmin())
+    return [*palette][nearest] if distances[nearest] < _COLOUR_TOLERANCE else None
 
 
 def _canonical(coverage: Floats) -> Floats:

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from ..tiny.render import LETTER_PITCH, Scene, draw, letter_centres
-from .sight import Floats, Pixels, once_per_picture
+from .sight import Floats, Pixels, ground_of, once_per_picture
 
 _TOP, _BOTTOM = 22, 42  # the rows a line of letters covers
 _HALF = 6  # half a slot: a letter is judged by what of it lies inside its own
@@ -44,8 +44,7 @@ def similarity(written: str, asked: str) -> float:
 def _ink(picture: Pixels) -> Floats | None:
     """Contrast with the background, 0 to 1 and as wide as the slots at the edge need; None without any."""
     pixels = picture.astype(np.float32)
-    ground = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
-    contrast = np.linalg.norm(pixels - ground, axis=2)
+    contrast = np.linalg.norm(pixels - ground_of(pixels), axis=2)
     strongest = float(np.partition(contrast, -_STROKE, axis=None)[-_STROKE])
     if strongest < _INK:
         return None
