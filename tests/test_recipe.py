@@ -146,3 +146,9 @@ def test_a_reward_may_be_a_file_and_a_function() -> None:
 def test_some_reward_must_count() -> None:
     with pytest.raises(RecipeError, match="at least one weight must be above 0"):
         resolve({**MINIMAL, "rewards": {"scenes": 0}})
+
+
+def test_weights_are_chosen_for_full_tuning_only() -> None:
+    assert load_recipe("scenes", ["tune_only=['*context*']"]).tune_only == ("*context*",)
+    with pytest.raises(RecipeError, match="tune_only: chooses weights for tune = full"):
+        load_recipe("scenes", ["tune=lora", "tune_only=['*context*']"])

@@ -57,6 +57,23 @@ def test_lora_trains_adapters_only_and_without_them_the_model_is_the_old_one() -
     assert kl[0] < 1e-9 < kl[1]
 
 
+def test_only_the_chosen_weights_are_trained() -> None:
+    trainer = small_trainer(tune_only=["*context*", "single_transformer_blocks.*.attn.to_[qk].weight"])
+    everything = dict(trainer.model.transformer.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in everything.items()}
+    trainer.iterate()
+    changed = {name for name, weight in everything.items() if not torch.equal(weight, before[name])}
+    assert changed == trainer.parameters.keys()
+    assert "context_embedder.weight" in changed
+    assert "single_transformer_blocks.0.attn.to_q.weight" in changed
+    assert all("context" in name or name.endswith(("to_q.weight", "to_k.weight")) for name in changed)
+
+
+def test_a_choice_that_matches_no_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"tune_only = 'attn\.to_q': matches no weight of FluxTransformer2DModel"):
+        small_trainer(tune_only=["*context*", "attn.to_q"])
+
+
 def test_the_average_lags_behind_and_is_put_in_place_only_for_a_while() -> None:
     trainer = small_trainer(update={"learning_rate": 1e-3, "ema": 0.5})
     start = weights(trainer)

@@ -185,7 +185,9 @@ class Recipe(Section):
     iterations: int = Field(default=300, ge=1)
     seed: int = 0
     tune: Literal["full", "lora"] = "full"
-    """All weights of the transformer, or adapters only."""
+    """Weights of the transformer, or adapters only."""
+    tune_only: tuple[str, ...] = ()
+    """Which weights full tuning trains: patterns for their names, with `*` for anything. None: all of them."""
     model: ModelConfig
     grid: GridConfig = GridConfig()
     sde: SdeConfig = SdeConfig()
@@ -210,6 +212,12 @@ class Recipe(Section):
     def _something_is_rewarded(self) -> "Recipe":
         if not self.weights:
             raise ValueError(f"rewards {', '.join(self.rewards)}: at least one weight must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_have_places_of_their_own(self) -> "Recipe":
+        if self.tune == "lora" and self.tune_only:
+            raise ValueError("tune_only: chooses weights for tune = full; adapters go to the attention projections")
         return self
 
     @model_validator(mode="after")

@@ -1,8 +1,9 @@
-"""What is trained: all of the transformer, or adapters on its attention. And the frozen model beside it."""
+"""What is trained: weights of the transformer, or adapters on its attention. And the frozen model beside it."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 
 import torch
@@ -19,7 +20,8 @@ def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | N
     """
     transformer = model.transformer
     if recipe.tune == "full":
-        transformer.float().requires_grad_(True)
+        for parameter in _chosen(transformer, recipe.tune_only):
+            parameter.requires_grad_(True)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -32,12 +34,28 @@ def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | N
                     init_lora_weights="gaussian",
                 )
             )
-        for parameter in transformer.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     if recipe.update.checkpointing:
         transformer.enable_gradient_checkpointing()
     return {name: parameter for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+
+
+def _chosen(transformer: nn.Module, patterns: Sequence[str]) -> list[nn.Parameter]:
+    """The weights whose names match any of these; all, where there are none."""
+    weights = dict(transformer.named_parameters())
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in weights):
+            raise ValueError(
+                f"tune_only = {pattern!r}: matches no weight of {type(transformer).__name__}, whose weights have names "
+                f"like {next(iter(weights))}"
+            )
+    return [
+        weight
+        for name, weight in weights.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
 
 
 def reference_of(model: FlowModel, recipe: Recipe) -> Callable[[], AbstractContextManager[FlowModel]]:
