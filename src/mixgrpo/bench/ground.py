@@ -99,11 +99,11 @@ class Ground:
         return resolve(data)
 
     def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
-        """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up
-        and an average over iterations: they would hold back those that make few of them in their time.
+        """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up,
+        a falling rate and an average over iterations: they favour those that make as many of them as the base does.
         """
         own = self.base.model_dump(exclude={*SECTIONS})
-        own["update"] |= {"warm_up": 0, "ema": None}
+        own["update"] |= {"warm_up": 0, "decay": "constant", "ema": None}
         return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": {"steps": self.steps, "shift": _SHIFT}})
 
     @property
