@@ -21,10 +21,12 @@ from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.trainer import Trainer
 
 SECONDS = 240.0
+# A rate that falls with the iterations of `scenes` would favour those that make as many in their time.
+_CONSTANT = ["update.decay=constant", "update.learning_rate=4e-4"]
 RUNS = {
-    "flowgrpo": ("scenes", ["algorithm=flowgrpo"]),
-    "dancegrpo": ("scenes", ["algorithm=dancegrpo"]),
-    "mixgrpo": ("scenes", []),
+    "flowgrpo": ("scenes", ["algorithm=flowgrpo", *_CONSTANT]),
+    "dancegrpo": ("scenes", ["algorithm=dancegrpo", *_CONSTANT]),
+    "mixgrpo": ("scenes", _CONSTANT),
     "mixgrpo-flash": ("scenes-flash", []),
 }
 REWARD = "scenes-strict"
