@@ -105,6 +105,7 @@ def test_another_strategy_drops_the_keys_of_the_old_one() -> None:
         ("grid.shift=much", "grid.shift = 'much': must be a number above 0, or 'model'"),
         ("rollout.group_size=1", "rollout.group_size = 1: must be greater than or equal to 2"),
         ("rollout=3", "rollout = 3: must be a section with keys of its own"),
+        ("tune_only=context", r"tune_only = 'context': must be a list: \[first, second\]"),
         ("iterations", "'iterations' is not an override: write key=value"),
         ("window.size=[", "window.size=.*: not valid YAML"),
     ],
@@ -150,5 +151,6 @@ def test_some_reward_must_count() -> None:
 
 def test_weights_are_chosen_for_full_tuning_only() -> None:
     assert load_recipe("scenes", ["tune_only=['*context*']"]).tune_only == ("*context*",)
+    assert load_recipe("scenes", ["tune=lora"]).tune_only == ()
     with pytest.raises(RecipeError, match="tune_only: chooses weights for tune = full"):
         load_recipe("scenes", ["tune=lora", "tune_only=['*context*']"])

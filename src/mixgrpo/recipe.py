@@ -158,6 +158,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         # Another algorithm is meant whole: what the recipe said for its own goes.
         for section in SECTIONS:
             data.pop(section, None)
+    if name == "tune":
+        data.pop("tune_only", None)  # chosen for the recipe's own way of tuning
     target[field] = value
 
 
