@@ -16,7 +16,7 @@ _MOST_THINGS = 6  # more are not matched one by one
 
 def strict(picture: Pixels, request: Request) -> bool:
     if request.word is not None:
-        return read(picture) == request.word and _right_background(background(picture), request)
+        return read(picture) == request.word and _right_background(picture, request)
     sight = look(picture)
     complete = len(sight.things) == len(request.things) and sight.clutter <= _CLUTTER
     return complete and _graded_things(sight, request) == 1.0
@@ -25,12 +25,12 @@ def strict(picture: Pixels, request: Request) -> bool:
 def graded(picture: Pixels, request: Request) -> float:
     if request.word is not None:
         written = similarity(read(picture), request.word)
-        return written if _right_background(background(picture), request) else 0.75 * written
+        return written if _right_background(picture, request) else 0.75 * written
     return _graded_things(look(picture), request)
 
 
-def _right_background(seen: str | None, request: Request) -> bool:
-    return request.background in (None, seen)
+def _right_background(picture: Pixels, request: Request) -> bool:
+    return request.background is None or background(picture) == request.background
 
 
 def _graded_things(sight: Sight, request: Request) -> float:
@@ -40,7 +40,7 @@ def _graded_things(sight: Sight, request: Request) -> float:
     asked, seen = request.things, sight.things
     number = 1 - abs(len(asked) - len(seen)) / max(len(asked), len(seen))
     candidates: list[Seen | None] = [*seen[:_MOST_THINGS], *[None] * (len(asked) - len(seen))]
-    behind = [] if request.background is None else [float(_right_background(sight.background, request))]
+    behind = [] if request.background is None else [float(sight.background == request.background)]
     return max(
         _mean([number, *_marks(chosen, request), *behind]) for chosen in itertools.permutations(candidates, len(asked))
     )
