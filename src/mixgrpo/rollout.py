@@ -25,16 +25,21 @@ from .steppers.gaussian import advance, clean_image, draw, log_prob
 
 @dataclass(frozen=True)
 class Transition:
-    """One trained step of all N images, as unique states: image n went from `states[state_of[n]]` to
-    `x_next[n]`, with `log_prob[n]` under the policy that drew it.
+    """One trained step of all N images, as unique states: image n went from `states[state_of[n]]`, which led to
+    `means[state_of[n]]` on average under the policy that drew it, to `x_next[n]`.
     """
 
     step: Step
     states: Tensor
+    means: Tensor
     state_of: Tensor
     prompt_of_state: Tensor
     x_next: Tensor
-    log_prob: Tensor
+
+    @property
+    def log_prob(self) -> Tensor:
+        """Of each image, under the policy that drew it."""
+        return log_prob(self.step.move, self.x_next, self.means[self.state_of])
 
     def of_images(self, images: Tensor) -> "Transition":
         """This step for some of the images only, on the states they left from."""
@@ -42,10 +47,10 @@ class Transition:
         return Transition(
             self.step,
             self.states[left_from],
+            self.means[left_from],
             state_of,
             self.prompt_of_state[left_from],
             self.x_next[images],
-            self.log_prob[images],
         )
 
 
@@ -114,7 +119,7 @@ def rollout(
     fork = plan.num_common - 1
     kept = {len(plan.steps)} | {j for i in plan.trained for j in (i, i + 1) if j > fork}
     visited = {i: torch.empty(num_images, *noise.shape, device=device) for i in kept}
-    log_probs = {i: torch.empty(num_images, device=device) for i in plan.trained}
+    means = {i: torch.empty(num_images, *noise.shape, device=device) for i in plan.trained if i > fork}
     for rows in _batches(num_images, micro_batch):
         members = [(prompt_ids[n // group_size], n % group_size) for n in range(num_images)[rows]]
         told = conditioning[prompt_of[rows]]
@@ -127,8 +132,8 @@ def rollout(
             x = mean
             if step.stochastic:
                 x = draw(step.move, mean, _brought([noise.step(*member, i) for member in members], device))
-            if step.trained:
-                log_probs[i][rows] = log_prob(step.move, x, mean)
+            if i in means:
+                means[i][rows] = mean
             if i + 1 in kept:
                 visited[i + 1][rows] = x
         finished(rows, x)
@@ -138,10 +143,10 @@ def rollout(
         return Transition(
             step=plan.steps[i],
             states=trunks.states if at_fork else visited[i],
+            means=trunks.means if at_fork else means[i],
             state_of=trunks.of_image if at_fork else images,
             prompt_of_state=trunks.prompt_of if at_fork else prompt_of,
             x_next=visited[i + 1],
-            log_prob=log_probs[i],
         )
 
     return Rollout(visited[len(plan.steps)], prompt_of, tuple(transition(i) for i in plan.trained))

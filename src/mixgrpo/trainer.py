@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from torch import Tensor, nn
 
-from . import checkpoint, distributed
+from . import checkpoint, credit, distributed
 from .advantages import advantages, group_std, told_apart
 from .config import Recipe
 from .data import Prompt, batch
@@ -139,6 +139,8 @@ class Trainer:
     ) -> tuple[UpdateStats, list[float]]:
         """Learn from the images of these groups, all processes' together; what was measured, and gradient norms."""
         settings, size = self.recipe.update, self.recipe.rollout.group_size
+        if settings.credit == "picture":
+            sampled = credit.to_pictures(sampled, size)
         stats, norms = UpdateStats(), []
         for rate in self.optimizer.param_groups:
             rate["lr"] = self.learning_rate(self.iteration)

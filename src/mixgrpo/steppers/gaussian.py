@@ -37,3 +37,8 @@ def log_prob(move: Move, x_next: Tensor, mean: Tensor) -> Tensor:
 def clean_image(x: Tensor, velocity: Tensor, sigma: float) -> Tensor:
     """x0_hat = x - sigma v: the clean image a velocity points at, what multistep solvers remember."""
     return x - sigma * velocity
+
+
+def velocity_of(move: Move, x: Tensor, mean: Tensor) -> Tensor:
+    """The velocity whose step from x, without history, leads to this mean."""
+    return (mean - move.x_coef * x) / move.velocity_coef
