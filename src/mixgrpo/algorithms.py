@@ -12,7 +12,7 @@ Algorithm = Literal[
 _FLOW = {"type": "flow", "noise_level": 0.7}
 _EVERY_STEP = {"strategy": "frozen", "size": None}
 
-SECTIONS = ("sde", "window", "suffix")
+SECTIONS = ("sde", "window", "suffix", "credit")
 """What an algorithm decides; everything else is the recipe's."""
 
 ALGORITHMS: dict[Algorithm, dict[str, dict[str, Any]]] = {

@@ -199,6 +199,10 @@ class Recipe(Section):
     """Reward name, `file.py:function`, or a label, and its weight or its options. Weight 0: observed only."""
     aggregation: Aggregation = "advantage"
     """What is weighed: each reward's advantages (the paper's choice), or the rewards themselves."""
+    credit: Literal["noise", "picture"] = "noise"
+    """What an image's advantage is credited to: the noise it drew, as published, or how its picture differs from what
+    was to be expected, which has far less chance in it and bears a higher rate.
+    """
     scoring: ScoringConfig = ScoringConfig()
     lora: LoraConfig = LoraConfig()
     update: UpdateConfig = UpdateConfig()

@@ -139,7 +139,7 @@ class Trainer:
     ) -> tuple[UpdateStats, list[float]]:
         """Learn from the images of these groups, all processes' together; what was measured, and gradient norms."""
         settings, size = self.recipe.update, self.recipe.rollout.group_size
-        if settings.credit == "picture":
+        if self.recipe.credit == "picture":
             sampled = credit.to_pictures(sampled, size)
         stats, norms = UpdateStats(), []
         for rate in self.optimizer.param_groups:

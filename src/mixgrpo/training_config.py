@@ -33,10 +33,6 @@ class UpdateConfig(Section):
     """Optimizer steps per iteration, each on its share of the images."""
     clip_range: float = Field(default=1e-4, gt=0)
     """How far a ratio may move from 1 before its gradient is cut. Tiny, because log-probabilities are means."""
-    credit: Literal["noise", "picture"] = "noise"
-    """What an image's advantage is credited to: the noise it drew, as published, or how its picture differs from what
-    was to be expected, which has far less chance in it and bears a higher rate.
-    """
     advantage_clip: float = Field(default=5.0, gt=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     kl: float = Field(default=0.0, ge=0)
