@@ -24,9 +24,10 @@ def test_another_strategy_is_the_recipes_own() -> None:
 
 
 def test_choosing_an_algorithm_drops_what_the_recipe_said_for_its_own() -> None:
-    data = {**MODEL, "algorithm": "mixgrpo", "window": {"size": 2}, "sde": {"noise_level": 0.1}}
+    data = {**MODEL, "algorithm": "mixgrpo", "window": {"size": 2}, "sde": {"noise_level": 0.1}, "credit": "picture"}
     recipe = resolve(data, ["algorithm=dancegrpo"])
     assert (recipe.sde.type, recipe.sde.noise_level, recipe.window.size) == ("dance", 0.3, None)
+    assert recipe.credit == "noise"
 
 
 def test_an_unknown_algorithm_is_refused() -> None:

@@ -37,8 +37,20 @@ def test_training_raises_the_reward(tune: str, rate: float) -> None:
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.005
 
 
-def test_the_first_ratio_is_one() -> None:
-    assert small_trainer().iterate()["first_gap"] < 1e-6
+@pytest.mark.parametrize("credit", ["noise", "picture"])
+def test_the_first_ratio_is_one(credit: str) -> None:
+    assert small_trainer(credit=credit).iterate()["first_gap"] < 1e-6
+
+
+def test_credit_by_picture_raises_the_reward_and_is_another_gradient() -> None:
+    by_noise, by_picture = (
+        small_trainer(iterations=12, credit=credit, update={"learning_rate": 2e-3, "clip_range": 1e-2})
+        for credit in ("noise", "picture")
+    )
+    assert by_noise.iterate()["rewards"] == by_picture.iterate()["rewards"]
+    assert not same(weights(by_noise), weights(by_picture))
+    rewards = [by_picture.iterate()["rewards"]["brightness"] for _ in range(11)]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.005
 
 
 def test_lora_trains_adapters_only_and_without_them_the_model_is_the_old_one() -> None:

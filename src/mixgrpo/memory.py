@@ -19,14 +19,16 @@ def held(trainer: Trainer) -> dict[str, int]:
     recipe, trained = trainer.recipe, _size(trainer.parameters.values())
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
     copied = recipe.update.kl > 0 and recipe.tune == "full"
-    states = recipe.rollout.prompts * recipe.rollout.group_size * (len(recipe.plan_at(0, trainer.grid).window) + 1)
+    images = recipe.rollout.prompts * recipe.rollout.group_size
+    # Of every step in the window, where it led and its mean; and where it would have led straight to the picture.
+    kept = len(recipe.plan_at(0, trainer.grid).window) * (3 if recipe.credit == "picture" else 2)
     return {
         "pipeline": sum(_size(module.parameters()) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
         "average": _size(trainer.average.values()),
         "KL reference": _size(trainer.model.transformer.parameters()) if copied else 0,
-        "kept states": states * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
+        "kept states": images * kept * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
     }
 
 
