@@ -35,7 +35,6 @@ CONTENDERS: dict[str, Algorithm] = {
 YARDSTICK = "DanceGRPO"
 _ENOUGH_PROMPTS = 64  # batches of them, before they come again
 _SHIFT = 3.0
-_RATE_FOR_NOISE = 0.27  # of the rate that credit by picture bears, on the tiny model: 4e-4 beside 1.5e-3
 
 
 def published_ratio(algorithm: Algorithm) -> float | None:
@@ -102,11 +101,9 @@ class Ground:
     def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
         """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up,
         a falling rate and an average over iterations: they favour those that make as many of them as the base does.
-        And at a rate for advantages credited to noise, as the algorithms do that.
         """
         own = self.base.model_dump(exclude={*SECTIONS})
-        rate = self.base.update.learning_rate * (_RATE_FOR_NOISE if self.base.credit == "picture" else 1)
-        own["update"] |= {"learning_rate": rate, "warm_up": 0, "decay": "constant", "ema": None}
+        own["update"] |= {"warm_up": 0, "decay": "constant", "ema": None}
         return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": {"steps": self.steps, "shift": _SHIFT}})
 
     @property
