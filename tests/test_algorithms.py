@@ -25,9 +25,18 @@ def test_another_strategy_is_the_recipes_own() -> None:
 
 def test_choosing_an_algorithm_drops_what_the_recipe_said_for_its_own() -> None:
     data = {**MODEL, "algorithm": "mixgrpo", "window": {"size": 2}, "sde": {"noise_level": 0.1}, "credit": "picture"}
-    recipe = resolve(data, ["algorithm=dancegrpo"])
+    recipe = resolve(data, ["algorithm=dancegrpo", "update.learning_rate=1e-5"])
     assert (recipe.sde.type, recipe.sde.noise_level, recipe.window.size) == ("dance", 0.3, None)
     assert recipe.credit == "noise"
+
+
+def test_a_rate_chosen_for_pictures_is_not_kept_for_noise() -> None:
+    data = {**MODEL, "credit": "picture"}
+    for change in ("algorithm=dancegrpo", "credit=noise"):
+        with pytest.raises(RecipeError, match=r"noise, credited now, bears about a third of it"):
+            resolve(data, [change])
+    assert resolve(data, ["algorithm=dancegrpo", "credit=picture"]).credit == "picture"
+    assert resolve(data, ["window.size=2"]).credit == "picture"
 
 
 def test_an_unknown_algorithm_is_refused() -> None:

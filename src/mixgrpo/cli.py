@@ -149,6 +149,9 @@ def bench(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Of training, with --learning.", show_default="10")
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Of all, with --learning.", show_default="the recipe's")
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="An algorithm beside DanceGRPO; may be repeated. None: all.")
     ] = None,
@@ -164,7 +167,13 @@ def bench(
         asked = [name for name, on in chosen.items() if on] or ["cost"]
         if len(asked) > 1:
             raise ValueError(f"{', '.join(f'--{name}' for name in asked)}: give one of them")
-        settings = {"prompts": prompts, "minutes": minutes, "only": only, "compile": compile}
+        settings = {
+            "prompts": prompts,
+            "minutes": minutes,
+            "learning-rate": learning_rate,
+            "only": only,
+            "compile": compile,
+        }
         given = {name: value for name, value in settings.items() if value}
         bench(asked[0], model, device, repetitions, given, as_json, png)
 

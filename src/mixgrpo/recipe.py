@@ -72,8 +72,15 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 def resolve(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Check a recipe given as nested mappings."""
     data = _from_verl(data)
+    credit = data.get("credit")
     for override in overrides:
         _apply(data, override)
+    kept_rate = not any("learning_rate=" in override for override in overrides)
+    if credit == "picture" and data.get("credit") != "picture" and kept_rate:
+        raise RecipeError(
+            "update.learning_rate is the recipe's own, chosen for credit = 'picture'; noise, credited now, bears about "
+            "a third of it: give update.learning_rate too"
+        )
     data = _with_algorithm(data)
     try:
         return Recipe.model_validate(data)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,13 @@ def test_every_contender_learns_from_the_same_start(ground: Ground, capsys: pyte
     tables.learning({**environment(ground), **result})
     assert "turbo" in capsys.readouterr().out
     charts.learning(result)
+
+
+def test_who_learns_by_noise_needs_a_rate_for_it(ground: Ground) -> None:
+    by_picture = replace(ground, base=ground.base.model_copy(update={"credit": "picture"}))
+    with pytest.raises(ValueError, match="--learning-rate is missing"):
+        by_picture.learner("turbo", 0)
+    assert replace(by_picture, learning_rate=1e-4).learner("turbo", 0).update.learning_rate == 1e-4
 
 
 def test_flops_are_those_of_the_linear_layers_and_more(ground: Ground) -> None:

@@ -31,7 +31,7 @@ EXPERIMENTS = {
     "one-by-one": Experiment(one_by_one.measure, tables.one_by_one, ("prompts", "only")),
     "suffix": Experiment(suffix.measure, tables.suffix, ("prompts",)),
     "growth": Experiment(growth.measure, tables.growth, ("prompts",)),
-    "learning": Experiment(learning.measure, tables.learning, ("minutes", "only")),
+    "learning": Experiment(learning.measure, tables.learning, ("minutes", "learning-rate", "only")),
 }
 
 
@@ -71,6 +71,8 @@ def _on_the_ground(setting: tuple[str, Any]) -> tuple[str, Any]:
     match setting:
         case "minutes", minutes:
             return "seconds", 60 * minutes
+        case "learning-rate", rate:
+            return "learning_rate", rate
         case "only", algorithms:
             return "contenders", chosen(algorithms)
     return setting

@@ -66,6 +66,8 @@ class Ground:
     steps: int = 25
     seconds: float = 600.0
     """Of training, where learning is measured."""
+    learning_rate: float | None = None
+    """The same for all who learn; None: the base's."""
     contenders: Mapping[str, Algorithm] = field(default_factory=lambda: dict(CONTENDERS))
     compile: bool = False
     """Whether turbo runs compiled too."""
@@ -102,8 +104,14 @@ class Ground:
         """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up,
         a falling rate and an average over iterations: they favour those that make as many of them as the base does.
         """
+        if self.learning_rate is None and self.base.credit != "noise":
+            raise ValueError(
+                f"--learning-rate is missing: the recipe's, {self.base.update.learning_rate:g}, was chosen for "
+                f"credit: {self.base.credit}, and all who learn here credit noise, which bears less"
+            )
         own = self.base.model_dump(exclude={*SECTIONS})
-        own["update"] |= {"warm_up": 0, "decay": "constant", "ema": None}
+        rate = self.learning_rate or self.base.update.learning_rate
+        own["update"] |= {"learning_rate": rate, "warm_up": 0, "decay": "constant", "ema": None}
         return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": {"steps": self.steps, "shift": _SHIFT}})
 
     @property
