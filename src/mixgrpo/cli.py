@@ -150,7 +150,7 @@ def bench(
         float | None, typer.Option(min=0, help="Of training, with --learning.", show_default="10")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Of all, with --learning.", show_default="the recipe's")
+        float | None, typer.Option(min=1e-12, help="Of all, with --learning.", show_default="the recipe's")
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="An algorithm beside DanceGRPO; may be repeated. None: all.")

@@ -71,8 +71,7 @@ def _on_the_ground(setting: tuple[str, Any]) -> tuple[str, Any]:
     match setting:
         case "minutes", minutes:
             return "seconds", 60 * minutes
-        case "learning-rate", rate:
-            return "learning_rate", rate
         case "only", algorithms:
             return "contenders", chosen(algorithms)
-    return setting
+        case name, value:
+            return name.replace("-", "_"), value
