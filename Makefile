@@ -25,20 +25,20 @@ pretrain: $(VENV)/installed
 	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
 	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
 
-# What an iteration of each algorithm costs, in bfloat16 as scenes-long is. Takes 15 minutes on 2 cores and a C++ compiler.
+# What an iteration of each algorithm costs, in bfloat16. Takes 15 minutes on 2 cores and a C++ compiler.
 bench: $(VENV)/installed
-	$(BIN)/mixgrpo bench --model scenes-long --compile --json benchmarks/results/cost.json --png docs/cost.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --compile --json benchmarks/results/cost.json --png docs/cost.png
 
 # What turbo is made of, and how costs grow. Takes 15 minutes on 2 cores and a C++ compiler.
 bench-turbo: $(VENV)/installed
-	$(BIN)/mixgrpo bench --model scenes-long --levers --repetitions 1 --json benchmarks/results/levers.json
-	$(BIN)/mixgrpo bench --model scenes-long --one-by-one --prompts 1 --repetitions 1 --json benchmarks/results/one-by-one.json
-	$(BIN)/mixgrpo bench --model scenes-long --suffix --prompts 12 --repetitions 1 --json benchmarks/results/suffix.json --png docs/suffix.png
-	$(BIN)/mixgrpo bench --model scenes-long --growth --json benchmarks/results/growth.json --png docs/growth.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --levers --repetitions 1 --json benchmarks/results/levers.json
+	$(BIN)/mixgrpo bench --dtype bfloat16 --one-by-one --prompts 1 --repetitions 1 --json benchmarks/results/one-by-one.json
+	$(BIN)/mixgrpo bench --dtype bfloat16 --suffix --prompts 12 --repetitions 1 --json benchmarks/results/suffix.json --png docs/suffix.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --growth --json benchmarks/results/growth.json --png docs/growth.png
 
 # What is learned for it: three seeds, four minutes each. Takes 35 minutes on 2 cores.
 bench-learning: $(VENV)/installed
-	$(BIN)/mixgrpo bench --model scenes-long --learning --learning-rate 4e-4 --only turbo --minutes 4 --repetitions 3 --json benchmarks/results/learning.json --png docs/learning.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --learning --learning-rate 4e-4 --only turbo --minutes 4 --repetitions 3 --json benchmarks/results/learning.json --png docs/learning.png
 
 # What a group shares: naive and shared rollouts, call by call.
 bench-sampling: $(VENV)/installed

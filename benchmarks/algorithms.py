@@ -2,7 +2,8 @@
 
 Published ones are meant whole, on the grid of `scenes`. Each trains for so many seconds of iterations, and is then
 compared with where it began, prompt by prompt from the same noise. All are batched, and compute once what a group
-shares. Rates are constant: one for all that credit noise, a higher one for what credits pictures.
+shares. Rates are constant, one for all that credit noise, a higher one for what credits pictures, without a warm-up or
+an average of the weights: these favour those that make as many iterations as `scenes` does.
 """
 
 import json
@@ -22,9 +23,9 @@ from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.trainer import Trainer
 
 SECONDS = 180.0
-# A rate that falls with the iterations of `scenes` would favour those that make as many in their time.
-_BY_NOISE = ["update.decay=constant", "update.learning_rate=4e-4"]
-_BY_PICTURE = ["update.decay=constant", "update.learning_rate=8e-4"]
+_PLAIN = ["update.decay=constant", "update.warm_up=0", "update.ema=null"]
+_BY_NOISE = [*_PLAIN, "update.learning_rate=4e-4"]
+_BY_PICTURE = [*_PLAIN, "update.learning_rate=8e-4"]
 _PUBLISHED = ("flowgrpo", "dancegrpo", "mixgrpo", "mixgrpo-flash")
 RUNS = {
     "scenes": ("scenes", _BY_PICTURE),

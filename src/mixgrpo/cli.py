@@ -142,6 +142,9 @@ def bench(
         str, typer.Option(metavar="RECIPE", help="Whose model is measured; flux-dev-shape: FLUX.1-dev's size, random.")
     ] = "scenes",
     device: Annotated[str, typer.Option(help="Where: cpu, cuda.")] = "cpu",
+    dtype: Annotated[
+        str | None, typer.Option(help="What it computes in: float32, bfloat16, float16.", show_default="the recipe's")
+    ] = None,
     prompts: Annotated[
         int | None, typer.Option(min=1, help="An iteration's, of 12 images each.", show_default="4")
     ] = None,
@@ -175,7 +178,7 @@ def bench(
             "compile": compile,
         }
         given = {name: value for name, value in settings.items() if value}
-        bench(asked[0], model, device, repetitions, given, as_json, png)
+        bench(asked[0], model, device, dtype, repetitions, given, as_json, png)
 
 
 @app.command("serve-reward")

@@ -12,7 +12,7 @@ from mixgrpo.bench import charts, cost, growth, learning, levers, one_by_one, su
 from mixgrpo.bench.environment import environment
 from mixgrpo.bench.flops import flops_a_row, matrix_rate
 from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
-from mixgrpo.bench.ground import CONTENDERS, Ground, chosen, published_ratio
+from mixgrpo.bench.ground import CONTENDERS, Ground, chosen, ground_on, published_ratio
 from mixgrpo.bench.lap import lap
 from mixgrpo.bench.learning import Look, arrival, interval
 from mixgrpo.bench.peak import Peak
@@ -223,6 +223,12 @@ def test_flux_devs_shape_is_flux_devs() -> None:
     assert (flux_dev_recipe().tune, flux_dev_recipe().model.height) == ("lora", 720)
 
 
+def test_the_precision_is_the_recipes_or_the_one_asked_for() -> None:
+    cpu = torch.device("cpu")
+    assert [ground_on("scenes", cpu, dtype).base.model.dtype for dtype in (None, "bfloat16")] == ["float32", "bfloat16"]
+    assert ground_on("flux-dev-shape", cpu, "float16").base.model.dtype == "float16"
+
+
 def test_published_ratios() -> None:
     assert published_ratio("mixgrpo-flash-frozen") == pytest.approx(0.286, abs=1e-3)
     assert published_ratio("turbo") is None
@@ -238,6 +244,7 @@ def test_two_kinds_at_once_are_refused() -> None:
     ("arguments", "why"),
     [
         (["--levers", "--only", "turbo"], "--only: measuring levers does not take it, only --prompts"),
+        (["--dtype", "float8"], "model.dtype = 'float8': must be 'float32', 'bfloat16' or 'float16'"),
         (["--minutes", "5"], "--minutes: measuring cost does not take it, only --prompts, --only, --compile"),
     ],
 )

@@ -39,6 +39,7 @@ def bench(
     what: str,
     model: str,
     device: str,
+    dtype: str | None,
     repetitions: int,
     settings: Mapping[str, Any],
     json_file: Path | None,
@@ -52,7 +53,7 @@ def bench(
             raise ValueError(f"--{name}: measuring {what} does not take it, only {takes}")
     if png is not None and find_spec("matplotlib") is None:
         raise ValueError("pictures need matplotlib: pip install 'mixgrpo[bench]'")
-    ground = replace(ground_on(model, torch.device(device)), **dict(map(_on_the_ground, settings.items())))
+    ground = replace(ground_on(model, torch.device(device), dtype), **dict(map(_on_the_ground, settings.items())))
     result = {
         "command": " ".join(["mixgrpo", *sys.argv[1:]]),
         **environment(ground),

@@ -15,7 +15,7 @@ FLUX_DEV_SHAPE = "flux-dev-shape"
 _TEXT_TOKENS, _TEXT_WIDTH, _POOLED_WIDTH = 512, 4096, 768
 
 
-def flux_dev_recipe() -> Recipe:
+def flux_dev_recipe(changes: Sequence[str] = ()) -> Recipe:
     """A frozen base in bfloat16, adapters on its attention, at the size the paper trains at."""
     return resolve(
         {
@@ -25,7 +25,8 @@ def flux_dev_recipe() -> Recipe:
             "rollout": {"micro_batch": 4},
             "update": {"checkpointing": True},
             "rewards": {"jpeg-compressibility": 1.0},
-        }
+        },
+        changes,
     )
 
 

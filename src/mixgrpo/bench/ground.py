@@ -132,13 +132,14 @@ class Ground:
         return trainer
 
 
-def ground_on(model: str, device: torch.device) -> Ground:
-    """`model`: a recipe, whose model, rewards and prompts are taken; or flux-dev-shape."""
+def ground_on(model: str, device: torch.device, dtype: str | None = None) -> Ground:
+    """`model`: a recipe, whose model, rewards and prompts are taken, or flux-dev-shape. `dtype`: None leaves theirs."""
+    changes = [] if dtype is None else [f"model.dtype={dtype}"]
     if model == FLUX_DEV_SHAPE:
-        base = flux_dev_recipe()
+        base = flux_dev_recipe(changes)
         return Ground(base, device, lambda recipe, on: flux_dev_shape(recipe.model, on), random_texts)
     return Ground(
-        load_recipe(model),
+        load_recipe(model, changes),
         device,
         lambda recipe, on: load_model(recipe.model, on),
         lambda loaded, prompts: loaded.encode(prompts),
