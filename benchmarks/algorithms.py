@@ -2,8 +2,7 @@
 
 Published ones are meant whole, on the grid of `scenes`. Each trains for so many seconds of iterations, and is then
 compared with where it began, prompt by prompt from the same noise. All are batched, and compute once what a group
-shares. Rates are constant, one for all that credit noise, a higher one for what credits pictures, without a warm-up or
-an average of the weights: these favour those that make as many iterations as `scenes` does.
+shares. They learn on even terms, at one rate for all that credit noise and a higher one for what credits pictures.
 """
 
 import json
@@ -14,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mixgrpo.bench.ground import EVEN_TERMS
 from mixgrpo.config import Recipe
 from mixgrpo.data import evaluation_prompts, train_prompts
 from mixgrpo.evaluation import draw_pictures, per_kind, score
@@ -23,9 +23,8 @@ from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.trainer import Trainer
 
 SECONDS = 180.0
-_PLAIN = ["update.decay=constant", "update.warm_up=0", "update.ema=null"]
-_BY_NOISE = [*_PLAIN, "update.learning_rate=4e-4"]
-_BY_PICTURE = [*_PLAIN, "update.learning_rate=8e-4"]
+_BY_NOISE = [*EVEN_TERMS, "update.learning_rate=4e-4"]
+_BY_PICTURE = [*EVEN_TERMS, "update.learning_rate=8e-4"]
 _PUBLISHED = ("flowgrpo", "dancegrpo", "mixgrpo", "mixgrpo-flash")
 RUNS = {
     "scenes": ("scenes", _BY_PICTURE),

@@ -33,6 +33,10 @@ CONTENDERS: dict[str, Algorithm] = {
     "turbo": "turbo",
 }
 YARDSTICK = "DanceGRPO"
+EVEN_TERMS = ("update.decay=constant", "update.warm_up=0", "update.ema=null")
+"""For all who learn in the same time: a falling rate, a warm-up and an average over iterations favour those that make
+as many of them as the recipe does.
+"""
 _ENOUGH_PROMPTS = 64  # batches of them, before they come again
 _SHIFT = 3.0
 
@@ -101,18 +105,16 @@ class Ground:
         return resolve(data)
 
     def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
-        """The base under another algorithm, on the same grid; it trains for as long as one likes. Without a warm-up,
-        a falling rate and an average over iterations: they favour those that make as many of them as the base does.
-        """
+        """The base under another algorithm, on the same grid and on even terms; it trains for as long as one likes."""
         if self.learning_rate is None and self.base.credit != "noise":
             raise ValueError(
                 f"--learning-rate is missing: the recipe's, {self.base.update.learning_rate:g}, was chosen for "
                 f"credit: {self.base.credit}, and all who learn here credit noise, which bears less"
             )
         own = self.base.model_dump(exclude={*SECTIONS})
-        rate = self.learning_rate or self.base.update.learning_rate
-        own["update"] |= {"learning_rate": rate, "warm_up": 0, "decay": "constant", "ema": None}
-        return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": {"steps": self.steps, "shift": _SHIFT}})
+        own["update"]["learning_rate"] = self.learning_rate or self.base.update.learning_rate
+        grid = {"steps": self.steps, "shift": _SHIFT}
+        return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": grid}, EVEN_TERMS)
 
     @property
     def judged_by(self) -> str:
