@@ -22,8 +22,8 @@ types: $(VENV)/installed
 
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
 pretrain: $(VENV)/installed
-	$(BIN)/python -m mixgrpo.tiny.pretrain src/mixgrpo/tiny/model
-	$(BIN)/python -m mixgrpo.tiny.report src/mixgrpo/tiny/model
+	$(BIN)/python -m mixgrpo.pretraining.pretrain src/mixgrpo/tiny/model
+	$(BIN)/python -m mixgrpo.pretraining.report src/mixgrpo/tiny/model
 
 # What an iteration of each algorithm costs, in bfloat16. Takes 15 minutes on 2 cores and a C++ compiler.
 bench: $(VENV)/installed
@@ -42,12 +42,12 @@ bench-learning: $(VENV)/installed
 
 # What a group shares: naive and shared rollouts, call by call.
 bench-sampling: $(VENV)/installed
-	PYTHONPATH=tests $(BIN)/python benchmarks/sampling.py
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/sampling.py
 
 # A reward over HTTP: throughput, then what happens when servers fail.
 bench-serving: $(VENV)/installed
-	PYTHONPATH=tests $(BIN)/python benchmarks/serving.py
-	PYTHONPATH=tests $(BIN)/python benchmarks/faults.py
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/faults.py
 
 # Flow-GRPO, DanceGRPO, MixGRPO and Flash, and two recipes of ours, for three minutes each. Takes 23 minutes on 2 cores.
 bench-algorithms: $(VENV)/installed

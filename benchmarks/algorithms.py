@@ -13,14 +13,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mixgrpo.bench.ground import EVEN_TERMS
-from mixgrpo.config import Recipe
-from mixgrpo.data import evaluation_prompts, train_prompts
-from mixgrpo.evaluation import draw_pictures, per_kind, score
-from mixgrpo.models import load_model
-from mixgrpo.recipe import load_recipe
+from mixgrpo.bench.setup import EVEN_TERMS
+from mixgrpo.data.prompts import evaluation_prompts, train_prompts
+from mixgrpo.models.load import load_model
+from mixgrpo.recipe.load import load_recipe
+from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.trainer import Trainer
+from mixgrpo.runs.evaluation import draw_pictures, per_kind, score
+from mixgrpo.training.trainer import Trainer
 
 SECONDS = 180.0
 _BY_NOISE = [*EVEN_TERMS, "update.learning_rate=4e-4"]

@@ -22,11 +22,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from mixgrpo.rewards.endpoints import AllDown
-from mixgrpo.rewards.judge import vlm_judge
-from mixgrpo.rewards.remote import remote
+from mixgrpo.rewards.clients.endpoints import AllDown
+from mixgrpo.rewards.clients.judge import vlm_judge
+from mixgrpo.rewards.clients.remote import remote
+from mixgrpo.rewards.clients.wire import Limits, decode
 from mixgrpo.rewards.reward import Reward
-from mixgrpo.serving.wire import Limits, decode
 from servers import Answer, Asked, LocalServer, address_where_nothing_listens, answering, as_json
 
 LEVELS = range(5, 245, 4)

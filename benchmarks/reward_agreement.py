@@ -1,6 +1,6 @@
 """Our preference rewards beside the authors' own code, on the same tiny random weights.
 
-    PYTHONPATH=tests python benchmarks/reward_agreement.py
+    PYTHONPATH=tests/support python benchmarks/reward_agreement.py
 
 Needs the packages that tests/published.py names. Writes benchmarks/results/reward_agreement.json.
 """
@@ -36,7 +36,7 @@ def main() -> None:
             }
         )
     result = {
-        "command": "PYTHONPATH=tests python benchmarks/reward_agreement.py",
+        "command": "PYTHONPATH=tests/support python benchmarks/reward_agreement.py",
         "machine": f"{platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}",
         "weights": "random, the published names and modules, two layers a tower, widths of 128 to 768",
         "pictures": [f"{image.width} x {image.height}" for image in published.IMAGES],

@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 import pipelines
-from mixgrpo.models import FlowModel, adapt
-from mixgrpo.noise import KeyedNoise
-from mixgrpo.plan import Plan, make_plan
-from mixgrpo.rollout import rollout, transition_log_prob
-from mixgrpo.schedule import shifted_linspace
+from mixgrpo.models.base import FlowModel
+from mixgrpo.models.load import adapt
+from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.sampling.plan import Plan, make_plan
+from mixgrpo.sampling.rollout import rollout, transition_log_prob
+from mixgrpo.sampling.schedule import shifted_linspace
 
 GROUP, PROMPTS, MICRO_BATCH, REPETITIONS = 12, 4, 12, 5
 POSITIONS = (0, 8, 16)

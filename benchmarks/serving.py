@@ -24,12 +24,12 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from mixgrpo.rewards.clients.remote import remote
+from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.rewards.registry import find_reward
-from mixgrpo.rewards.remote import remote
-from mixgrpo.scoring_config import RewardConfig
-from mixgrpo.tiny.prompts import train_requests
-from mixgrpo.tiny.render import compose, draw
-from mixgrpo.tiny.world import caption
+from mixgrpo.scenes.captions import caption
+from mixgrpo.scenes.prompts import train_requests
+from mixgrpo.scenes.render import compose, draw
 from servers import reward_server
 
 CONCURRENT = (1, 8, 64)

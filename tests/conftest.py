@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import pipelines
-from mixgrpo.models import FlowModel, adapt
+from mixgrpo.models.base import FlowModel
+from mixgrpo.models.load import adapt
 
 torch.set_num_threads(2)
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mixgrpo.run_folder import RunFolder
+from mixgrpo.runs.folder import RunFolder
 
 SMALL = ["rollout.prompts=2", "rollout.group_size=4", "evaluation.prompts=2", "evaluation.steps=2"]
 

@@ -1,5 +1,5 @@
 """`python -m mixgrpo`, which is how torchrun starts it."""
 
-from .cli import app
+from mixgrpo.cli.main import app
 
 app()

@@ -19,15 +19,15 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from peft import LoraConfig as PeftLoraConfig
 
-from . import distributed
-from .data import Dataset, prompts_of
-from .models import adapt, load_model
-from .recipe import resolve
-from .rewards.registry import find_reward
-from .rewards.reward import Reward
-from .run import Run
-from .run_folder import RunFolder
-from .trainer import Trainer
+from mixgrpo.data.prompts import Dataset, prompts_of
+from mixgrpo.models.load import adapt, load_model
+from mixgrpo.parallel import distributed
+from mixgrpo.recipe.load import resolve
+from mixgrpo.rewards.registry import find_reward
+from mixgrpo.rewards.reward import Reward
+from mixgrpo.runs.folder import RunFolder
+from mixgrpo.runs.run import Run
+from mixgrpo.training.trainer import Trainer
 
 
 class MixGRPOConfig:

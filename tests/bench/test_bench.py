@@ -12,13 +12,13 @@ from mixgrpo.bench import charts, cost, growth, learning, levers, one_by_one, su
 from mixgrpo.bench.environment import environment
 from mixgrpo.bench.flops import flops_a_row, matrix_rate
 from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, transformer, vae
-from mixgrpo.bench.ground import CONTENDERS, Ground, chosen, ground_on, published_ratio
-from mixgrpo.bench.lap import lap
 from mixgrpo.bench.learning import Look, arrival, interval
 from mixgrpo.bench.peak import Peak
+from mixgrpo.bench.progress_bar import silently, with_a_bar
+from mixgrpo.bench.setup import CONTENDERS, Ground, chosen, ground_on, published_ratio
 from mixgrpo.bench.suffix import rank_correlations
-from mixgrpo.bench.waiting import silently, with_a_bar
-from mixgrpo.models import adapt
+from mixgrpo.bench.timing import lap
+from mixgrpo.models.load import adapt
 from runs import small_recipe
 
 

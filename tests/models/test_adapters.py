@@ -7,15 +7,15 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 import pipelines
-from mixgrpo.config import ModelConfig
-from mixgrpo.models import FlowModel, load_model
-from mixgrpo.models.base import model_timestep
+from mixgrpo.models.base import FlowModel, model_timestep
 from mixgrpo.models.flux import Flux
+from mixgrpo.models.load import load_model
 from mixgrpo.models.qwen_image import QwenImage
 from mixgrpo.models.sd3 import StableDiffusion3
-from mixgrpo.noise import KeyedNoise
-from mixgrpo.plan import ode_plan
-from mixgrpo.rollout import rollout
+from mixgrpo.recipe.schema import ModelConfig
+from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.sampling.plan import ode_plan
+from mixgrpo.sampling.rollout import rollout
 
 PROMPTS = ["a red circle", "two blue squares left of a green star"]
 STEPS = 8

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mixgrpo.recipe import RecipeError, resolve
+from mixgrpo.recipe.load import RecipeError, resolve
+from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.scoring_config import RewardConfig
 
 MINIMAL = {"description": "", "model": {"path": "somewhere"}}
 PICTURES = [Image.new("RGB", (64, 64), colour) for colour in ("black", "white")]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mixgrpo.rewards.clients.wire import Scoring
 from mixgrpo.serving.batching import Batcher, ClientGone, RewardFailed, joined
-from mixgrpo.serving.wire import Scoring
 
 
 def scoring(*values: int, **metadata: list[Any]) -> Scoring:

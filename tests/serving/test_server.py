@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 
 from messages import bomb, message
 from mixgrpo import __version__
-from mixgrpo.cli import app
+from mixgrpo.cli.main import app
+from mixgrpo.rewards.clients.remote import remote
+from mixgrpo.rewards.clients.wire import Limits
+from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.rewards.registry import find_reward
-from mixgrpo.rewards.remote import remote
-from mixgrpo.scoring_config import RewardConfig
-from mixgrpo.serving.wire import Limits
-from mixgrpo.tiny.prompts import train_requests
-from mixgrpo.tiny.render import compose, draw
-from mixgrpo.tiny.world import caption
+from mixgrpo.scenes.captions import caption
+from mixgrpo.scenes.prompts import train_requests
+from mixgrpo.scenes.render import compose, draw
 from servers import reward_server
 
 JSON = {"Content-Type": "application/json"}

@@ -2,10 +2,10 @@
 
 import torch
 
-from mixgrpo.data import prompts_of
-from mixgrpo.models import adapt
+from mixgrpo.data.prompts import prompts_of
+from mixgrpo.models.load import adapt
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.trainer import Trainer
+from mixgrpo.training.trainer import Trainer
 from pipelines import flux
 from runs import PROMPTS, small_recipe
 from servers import reward_server

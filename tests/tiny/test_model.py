@@ -8,13 +8,13 @@ from diffusers import FluxPipeline
 
 from mixgrpo import tiny
 from mixgrpo.models.flux import Flux
-from mixgrpo.noise import KeyedNoise
-from mixgrpo.plan import ode_plan
-from mixgrpo.rollout import rollout
-from mixgrpo.tiny.build import TEXT_TOKENS
-from mixgrpo.tiny.prompts import evaluation_requests, train_requests
-from mixgrpo.tiny.report import STEPS, accuracy, adapt_tiny, reconstruction, sample
-from mixgrpo.tiny.world import caption
+from mixgrpo.pretraining.build import TEXT_TOKENS
+from mixgrpo.pretraining.report import STEPS, accuracy, adapt_tiny, reconstruction, sample
+from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.sampling.plan import ode_plan
+from mixgrpo.sampling.rollout import rollout
+from mixgrpo.scenes.captions import caption
+from mixgrpo.scenes.prompts import evaluation_requests, train_requests
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import torch
 
 from . import cost, growth, learning, levers, one_by_one, suffix, tables
 from .environment import environment
-from .ground import Ground, chosen, ground_on
-from .waiting import Wait, with_a_bar
+from .progress_bar import Wait, with_a_bar
+from .setup import Ground, chosen, ground_on
 
 Result = dict[str, Any]
 

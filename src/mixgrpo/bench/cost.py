@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from ..config import Recipe
+from mixgrpo.recipe.schema import Recipe
+
 from .flops import achieved, flops_a_row, matrix_rate
-from .ground import YARDSTICK, Ground, published_ratio
-from .lap import Lap, lap
-from .waiting import Wait
+from .progress_bar import Wait
+from .setup import YARDSTICK, Ground, published_ratio
+from .timing import Lap, lap
 
 _WINDOW = 4  # steps of the sliding windows, the last of which ends before the last step
 PARTS = ("rollout", "decode", "reward", "update")

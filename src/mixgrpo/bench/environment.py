@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from .. import __version__
-from .ground import Ground
+from mixgrpo import __version__
+
+from .setup import Ground
 
 
 def environment(ground: Ground) -> dict[str, Any]:

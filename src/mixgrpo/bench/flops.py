@@ -3,10 +3,11 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import Recipe
-from ..trainer import Trainer
-from .ground import Ground
-from .lap import Lap, median_seconds
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.training.trainer import Trainer
+
+from .setup import Ground
+from .timing import Lap, median_seconds
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-from ..config import ModelConfig, Recipe
-from ..models import Conditioning, FlowModel, adapt
-from ..recipe import resolve
+from mixgrpo.models.base import Conditioning, FlowModel
+from mixgrpo.models.load import adapt
+from mixgrpo.recipe.load import resolve
+from mixgrpo.recipe.schema import ModelConfig, Recipe
 
 FLUX_DEV_SHAPE = "flux-dev-shape"
 

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import Recipe
-from ..plan import Plan
-from .ground import Ground
-from .lap import lap, median_seconds
-from .waiting import Wait
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.sampling.plan import Plan
+
+from .progress_bar import Wait
+from .setup import Ground
+from .timing import lap, median_seconds
 
 AXES: dict[str, list[tuple[int, dict[str, dict[str, Any]]]]] = {
     "steps": [(n, {"grid": {"steps": n}}) for n in (10, 15, 25, 40)],

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 from scipy import stats
 
-from ..config import Recipe
-from ..data import Prompt, evaluation_prompts, spread, train_prompts
-from ..evaluation import draw_pictures, score
-from ..rewards.registry import find_rewards
-from ..trainer import Trainer
-from .ground import YARDSTICK, Ground
-from .waiting import Wait
+from mixgrpo.data.prompts import Prompt, evaluation_prompts, spread, train_prompts
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.runs.evaluation import draw_pictures, score
+from mixgrpo.training.trainer import Trainer
+
+from .progress_bar import Wait
+from .setup import YARDSTICK, Ground
 
 _LOOKS = 6  # after the one before training
 

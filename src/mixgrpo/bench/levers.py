@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Recipe
-from .ground import Ground
-from .lap import Lap, lap
-from .waiting import Wait
+from mixgrpo.recipe.schema import Recipe
+
+from .progress_bar import Wait
+from .setup import Ground
+from .timing import Lap, lap
 
 UNDONE: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "turbo": {},

@@ -3,9 +3,9 @@
 import statistics
 from typing import Any
 
-from .ground import Ground
-from .lap import Lap, lap
-from .waiting import Wait
+from .progress_bar import Wait
+from .setup import Ground
+from .timing import Lap, lap
 
 _POSITIONS = (0, 5, 10, 15, 20)  # of the sliding windows
 

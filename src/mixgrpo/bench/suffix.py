@@ -11,12 +11,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from ..config import Recipe
-from ..data import batch
-from ..plan import History
-from ..steppers.ode import Solver
-from .ground import Ground
-from .waiting import Wait
+from mixgrpo.data.prompts import batch
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.sampling.plan import History
+from mixgrpo.sampling.steppers.ode import Solver
+
+from .progress_bar import Wait
+from .setup import Ground
 
 RATIOS = (0.6, 0.4, 0.2)
 POSITIONS = (0, 4, 8, 12, 16, 20)

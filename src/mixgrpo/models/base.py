@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
-from ..schedule import SigmaGrid
+from mixgrpo.sampling.schedule import SigmaGrid
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
-from ..schedule import SigmaGrid
+from mixgrpo.sampling.schedule import SigmaGrid
+
 from .base import JOINT_ATTENTION, Conditioning, check_size, model_timestep, patches, to_unit_range
 from .scheduler import even_sigmas, scheduler_grid
 

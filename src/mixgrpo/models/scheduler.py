@@ -5,7 +5,7 @@ import math
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
-from ..schedule import SigmaGrid
+from mixgrpo.sampling.schedule import SigmaGrid
 
 
 def scheduler_grid(

@@ -8,7 +8,8 @@ import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
-from ..schedule import SigmaGrid
+from mixgrpo.sampling.schedule import SigmaGrid
+
 from .base import JOINT_ATTENTION, Conditioning, check_size, guided, model_timestep, to_unit_range
 from .scheduler import scheduler_grid
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from ..wording import sentence
+from mixgrpo.wording import sentence
 
 _CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 

@@ -7,21 +7,22 @@ loads no weights; that happens at the first scoring.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..scoring_config import RewardConfig
-from .aesthetic_predictor import aesthetic
-from .clipscore import clipscore
-from .geneval import geneval
-from .hpsv2 import hpsv2
-from .hpsv3 import hpsv3
-from .imagereward import imagereward
-from .jpeg import jpeg_compressibility, jpeg_incompressibility
-from .judge import unifiedreward, vlm_judge
-from .ocr import ocr
+from mixgrpo.scenes.rewards import scenes, scenes_aesthetic, scenes_strict, scenes_text
+
+from .clients.judge import unifiedreward, vlm_judge
+from .entry import RewardConfig
+from .functions.geneval import geneval
+from .functions.jpeg import jpeg_compressibility, jpeg_incompressibility
+from .functions.ocr import ocr
+from .functions.own import load_function
+from .networks.aesthetic_predictor import aesthetic
+from .networks.clipscore import clipscore
+from .networks.hpsv2 import hpsv2
+from .networks.hpsv3 import hpsv3
+from .networks.imagereward import imagereward
+from .networks.pickscore import pickscore
 from .options import checked_options, nearest
-from .own import load_function
-from .pickscore import pickscore
 from .reward import Reward
-from .world import scenes, scenes_aesthetic, scenes_strict, scenes_text
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "aesthetic": aesthetic,
@@ -77,7 +78,7 @@ def _unknown(name: str) -> str:
 def _factory(name: str, entry: RewardConfig) -> Callable[..., Reward] | None:
     if entry.url is None:
         return REWARDS.get(name)
-    from .remote import remote
+    from .clients.remote import remote
 
     return remote
 

@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
-from .. import __version__
-from ..rewards.reward import Reward
+from mixgrpo import __version__
+from mixgrpo.rewards.clients.wire import PROTOCOL, SCORE_PATH, Limits, Malformed, TooLarge, decode, encode_scores
+from mixgrpo.rewards.reward import Reward
+
 from .batching import Batcher, ClientGone, RewardFailed
 from .metrics import Metrics
-from .wire import PROTOCOL, SCORE_PATH, Limits, Malformed, TooLarge, decode, encode_scores
 
 _STATUS: dict[type[Exception], int] = {
     Malformed: 400,

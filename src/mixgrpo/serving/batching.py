@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from ..rewards.reward import Reward
-from .wire import Scoring
+from mixgrpo.rewards.clients.wire import Scoring
+from mixgrpo.rewards.reward import Reward
 
 
 class RewardFailed(RuntimeError):

@@ -1,0 +1,1 @@
+"""The `mixgrpo` command."""

@@ -1,0 +1,1 @@
+"""What is learned from a rollout: advantages, and the loss of the velocity."""

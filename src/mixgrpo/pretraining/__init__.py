@@ -1,0 +1,1 @@
+"""How the tiny model that ships was made, from random weights."""

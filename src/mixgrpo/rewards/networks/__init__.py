@@ -1,0 +1,1 @@
+"""Rewards that are neural networks. torch is imported when the first image is scored."""

@@ -1,0 +1,1 @@
+"""What surrounds training: the run folder, checks before the start, evaluation, progress, results."""

@@ -1,0 +1,83 @@
+"""What a person sees while a run goes on: one line per iteration, and a summary at the end."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+
+from mixgrpo.parallel import distributed
+from mixgrpo.recipe.schema import Recipe
+
+from .diagnosis import diagnose
+from .preflight import Finding
+
+_TREND = 10  # iterations
+
+RECENT = 2 * _TREND
+"""How many iterations a trend and a diagnosis look back."""
+
+
+class Progress:
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._console = Console(highlight=False, quiet=distributed.rank() != 0)
+        self._begin = time.monotonic()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def found(self, finding: Finding) -> None:
+        self.say(f"preflight  {'ok' if finding.fits else 'NO'}  {finding.what}: {finding.detail}")
+
+    def show(self, recent: Sequence[dict[str, Any]]) -> None:
+        """The last of them, and what it means beside those before."""
+        metrics = recent[-1]
+        usual = fmean(sum(earlier["seconds"].values()) for earlier in recent)
+        left = usual * (self._recipe.iterations - metrics["iteration"] - 1)
+        rewards = "  ".join(f"{name} {value:.3f}{_trend(recent, name)}" for name, value in metrics["rewards"].items())
+        seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
+        window = metrics["window"]
+        self.say(
+            f"{metrics['iteration'] + 1:>4}/{self._recipe.iterations}  {rewards}  window {window[0]}-{window[-1]}  "
+            f"clipped {metrics['clipped']:.0%}  kl {metrics.get('kl', 0.0):.1e}  gap {metrics['first_gap']:.0e}  "
+            f"{seconds} s  left {_minutes(left)}"
+        )
+        for name, again in metrics["retried_scores"].items():
+            failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
+            if again or failed:
+                self.say(f"      {name}: {again} scores asked for again, {failed} failed and left out. {why}".rstrip())
+        if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
+            self.say(f"      {words}")
+
+    def evaluated(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
+        means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
+        self.say(f"evaluation prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
+
+    def finish(self, folder: Path, before: dict[str, Any], after: dict[str, dict[str, float]]) -> None:
+        self.say(f"\nDone in {_minutes(time.monotonic() - self._begin)}. The run is in {folder}")
+        for name, kinds in after.items():
+            start = before["rewards"][name]["overall"]
+            end = kinds["overall"]
+            self.say(f"  {name} on the evaluation prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
+        self.say(
+            f"Look at {folder}/samples. Next:\n"
+            f'  mixgrpo sample {folder} "a red star left of a blue circle"\n'
+            f"  mixgrpo eval {folder}"
+        )
+
+
+def _trend(recent: Sequence[dict[str, Any]], name: str) -> str:
+    """The last iterations against those before them."""
+    if len(recent) < RECENT:
+        return ""
+    values = [metrics["rewards"][name] for metrics in recent]
+    return f" ({(sum(values[_TREND:]) - sum(values[:_TREND])) / _TREND:+.3f})"
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,1 @@
+"""The training loop: what turns scored rollouts into weight updates."""

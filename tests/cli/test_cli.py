@@ -1,0 +1,57 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixgrpo.recipe.load import shipped_recipes
+
+
+def mixgrpo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([Path(sys.executable).with_name("mixgrpo"), *arguments], capture_output=True, text=True)
+
+
+def test_plan_shows_a_picture_and_the_cost() -> None:
+    result = mixgrpo("plan", "flux-dev-hpdv2-flash", "--iteration", "20")
+    assert result.returncode == 0
+    assert "──████████◆ · ◆" in result.stdout
+    assert "relative to DanceGRPO" in result.stdout
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_plan_says_the_same_to_a_machine(name: str) -> None:
+    result = mixgrpo("plan", name, "--json")
+    assert result.returncode == 0
+    plan = json.loads(result.stdout)
+    assert plan["steps"][0]["kind"] in ("ODE", "SDE")
+    assert (
+        sum(window["last_iteration"] - window["first_iteration"] + 1 for window in plan["windows"])
+        == plan["iterations"]
+    )
+    run = plan["cost_per_image"]["whole_run"]
+    assert run["shared_in_group"]["cost"] < run["every_image_alone"]["cost"]
+
+
+def test_the_papers_ratio() -> None:
+    """25 forwards and 4 forward-backwards against DanceGRPO's 25 and 14."""
+    cost = json.loads(mixgrpo("plan", "flux-dev-hpdv2", "--json").stdout)["cost_per_image"]["iteration_0"]
+    assert cost["every_image_alone"]["relative_to_dancegrpo"] == pytest.approx((25 + 3 * 4) / (25 + 3 * 14))
+
+
+def test_adapters_make_the_backward_cheaper() -> None:
+    cost = json.loads(mixgrpo("plan", "flux-dev-hpdv2", "tune=lora", "--json").stdout)["cost_per_image"]["iteration_0"]
+    assert cost["every_image_alone"]["cost"] == 25 + 2 * 4
+
+
+def test_a_mistake_is_one_line_and_no_traceback() -> None:
+    result = mixgrpo("plan", "flux-dev-hpdv2", "window.sise=3")
+    assert result.returncode == 2
+    assert result.stderr == "window.sise = 3: unknown key; the nearest known one is window.size\n"
+    assert result.stdout == ""
+
+
+def test_recipes_are_listed_with_a_line_each() -> None:
+    lines = mixgrpo("recipes").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == shipped_recipes()
+    assert all(len(line.split()) > 3 for line in lines)

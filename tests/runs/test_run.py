@@ -1,0 +1,175 @@
+"""Whole runs as a user starts them: real processes, the model that ships, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+import pipelines
+from mixgrpo.models.load import adapt
+from mixgrpo.runs.folder import RunFolder
+from mixgrpo.runs.run import export
+from mixgrpo.runs.tuned import hybrid, load_tuned
+from runs import small_trainer
+
+REWARD = """
+import numpy
+
+def brightness(images, prompts, **metadata):
+    return [float(numpy.asarray(image).mean()) / 255 for image in images]
+"""
+
+SMALL = [
+    "iterations=4",
+    "rollout.prompts=2",
+    "rollout.group_size=4",
+    "rollout.micro_batch=8",
+    "evaluation.prompts=14",
+    "evaluation.steps=4",
+    "save.every=1",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mixgrpo", *arguments]
+
+
+def mixgrpo(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run(command(*arguments), capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert code or not done.stderr, done.stderr  # libraries are quiet about what is as it should be
+    return done.stdout if code == 0 else done.stderr
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in RunFolder(folder).lines()]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A reward from a user's own file, and little of everything: what to start `train` with."""
+    folder = tmp_path_factory.mktemp("given")
+    (folder / "own.py").write_text(REWARD)
+    return [*SMALL, f'rewards={{"{folder}/own.py:brightness": 1.0, scenes: 0.0}}']
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "straight"
+    shown = mixgrpo("train", *small, "--out", str(folder))
+    assert "preflight  ok" in shown
+    assert "   4/4" in shown
+    assert f"mixgrpo eval {folder}" in shown
+    return folder
+
+
+def test_a_run_leaves_everything_worth_keeping(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"recipe.yaml", "environment.json", "metrics.jsonl", "samples", "checkpoints", "transformer"} <= names
+    assert [line["iteration"] for line in metrics(finished)] == [0, 1, 2, 3]
+    assert {path.name for path in (finished / "samples").iterdir()} == {"000000.png", "000004.png"}
+    assert (finished / "checkpoints" / "latest").resolve().name == "000004"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
+    assert f"mixgrpo resume {finished}" in mixgrpo("train", "--out", str(finished), code=1)
+
+
+def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> None:
+    result = json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json"))
+    overall = result["rewards"]["scenes"]["overall"]
+    assert overall["gain"]["count"] == 7
+    assert overall["gain"]["mean"] == pytest.approx(overall["tuned"]["mean"] - overall["base"]["mean"], abs=1e-6)
+    assert "scenes" in mixgrpo("eval", str(finished), "--prompts", "7")
+    assert Image.open(result["pictures"]).width == 4 * (2 * 128 + 4) + 5 * 14  # four columns of two pictures
+
+
+def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> None:
+    mixgrpo("sample", str(finished), "a red star", "two circles", "--out", str(tmp_path), "--steps", "4")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["000-a-red-star.png", "001-two-circles.png"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_resumes_exactly(
+    finished: Path, small: list[str], tmp_path: Path, sent: signal.Signals
+) -> None:
+    """Asked to stop during its second iteration, it finishes that one, saves, and says how to go on. Killed, it
+    leaves the last checkpoint.
+    """
+    folder = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        command("train", *small, "--out", str(folder)),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    last = ""
+    for line in process.stdout:
+        if line.startswith("   1/4"):
+            process.send_signal(sent)
+        last = line
+    if sent == signal.SIGTERM:
+        assert process.wait() == 0
+        assert f"mixgrpo resume {folder}" in last
+    else:
+        assert process.wait() == -signal.SIGKILL
+    assert 1 <= len(metrics(folder)) < 4
+    mixgrpo("resume", str(folder))
+    assert metrics(folder) == metrics(finished)
+    first, second = (load_file(path / "checkpoints" / "latest" / "state.safetensors") for path in (finished, folder))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: Path) -> None:
+    """Under torchrun: one folder, the same prompts and noise, a share of the work each."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mixgrpo"]
+    run = [*torchrun, "train", *small, "--out", str(tmp_path / "run")]
+    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("   4/4") == 1
+    alone, shared = metrics(finished)[0], metrics(tmp_path / "run")[0]
+    assert shared["rewards"] == pytest.approx(alone["rewards"], abs=1e-3)
+    assert shared["update_rows"] == alone["update_rows"]
+    evaluations = [json.loads((path / "evaluation-000000.json").read_text()) for path in (finished, tmp_path / "run")]
+    assert evaluations[1]["rewards"]["scenes"] == pytest.approx(evaluations[0]["rewards"]["scenes"], abs=1e-2)
+
+
+def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
+    pipelines.flux().save_pretrained(tmp_path / "model")
+    model = {"path": str(tmp_path / "model"), "dtype": "float32", "height": 32, "width": 24, "guidance_scale": 3.5}
+    trainer = small_trainer(tune="lora", lora={"rank": 4, "alpha": 8}, update={"learning_rate": 1e-2}, model=model)
+    for _ in range(2):
+        trainer.iterate()
+    folder = RunFolder(tmp_path / "run")
+    folder.create(trainer.recipe)
+    export(trainer, folder)
+    plain = FluxPipeline.from_pretrained(tmp_path / "model")
+    base = adapt(plain, 32, 24, 3.5, 48)
+    x, sigma = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.6)
+    told = base.encode(["a", "b"])
+    with torch.no_grad():
+        before = base.velocity(x, sigma, told)
+        plain.load_lora_weights(folder.lora)
+        after, trained = base.velocity(x, sigma, told), trainer.model.velocity(x, sigma, told)
+        torch.testing.assert_close(after, trained, atol=1e-5, rtol=1e-5)
+        assert (after - before).norm() > 1e-3 * before.norm()
+
+        tuned = load_tuned(folder.path, torch.device("cpu"))
+        mixed = hybrid(tuned, 0.5, 4)
+        early, late = (torch.full((2,), sigma) for sigma in tuned.model.grid(4).sigmas[1:3])
+        told = tuned.model.encode(["a", "b"])
+        assert torch.equal(mixed.velocity(x, early, told), tuned.model.velocity(x, early, told))
+        with tuned.base() as original:
+            alone = original.velocity(x, late, told)
+        assert torch.equal(mixed.velocity(x, late, told), alone)

@@ -1,0 +1,119 @@
+import math
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.rewards.entry import ScoringConfig
+from mixgrpo.training.scoring import RewardError, Scored, Scorer, merged, stop_if_too_many_failed
+
+PROMPTS = [Prompt("a", {"text": "A"}), Prompt("b", {}), Prompt("c", {"text": "C", "n": 3})]
+IMAGES = torch.zeros(3, 3, 4, 4)
+
+
+def score(reward: Callable[..., Any], **settings: Any) -> Scored:
+    scorer = Scorer({"mine": reward}, ScoringConfig(**settings))
+    scorer.submit(IMAGES, PROMPTS)
+    return scorer.collect()
+
+
+def test_scores_come_in_the_order_of_submission_with_each_rows_metadata() -> None:
+    def reward(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        assert metadata == {"text": ["A", None, "C"], "n": [None, None, 3]}
+        return [float(ord(prompt)) for prompt in prompts]
+
+    assert score(reward).values["mine"].tolist() == [97, 98, 99]
+
+
+def test_only_images_without_a_score_are_asked_for_again() -> None:
+    calls: list[list[str]] = []
+
+    def reward(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        calls.append(prompts)
+        return [math.inf if prompt == "b" and len(calls) < 3 else 1.0 for prompt in prompts]
+
+    scored = score(reward)
+    assert calls == [["a", "b", "c"], ["b"], ["b"]]
+    assert scored.values["mine"].tolist() == [1, 1, 1]
+    assert (scored.failed, scored.retried, scored.errors) == ({"mine": 0}, {"mine": 2}, {})
+
+
+def test_no_number_after_the_retries_is_no_score() -> None:
+    scored = score(lambda images, prompts, **metadata: [math.nan if p == "b" else 0.0 for p in prompts], retries=1)
+    assert scored.values["mine"].isnan().tolist() == [False, True, False]
+    assert (scored.failed, scored.retried, scored.errors) == ({"mine": 1}, {"mine": 1}, {"mine": "no number for 'b'"})
+
+
+def unreachable(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+    raise ConnectionError("refused")
+
+
+def one_for_all(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+    return [0.0]
+
+
+@pytest.mark.parametrize(
+    ("reward", "why"),
+    [
+        (unreachable, "ConnectionError: refused"),
+        (one_for_all, "ValueError: it gave 1 scores for 3 images, and must give one each"),
+    ],
+)
+def test_an_error_ends_training_unless_the_recipe_leaves_its_images_out(reward: Any, why: str) -> None:
+    with pytest.raises(RewardError, match=f"reward mine failed on 3 images, the first for 'a': {why}"):
+        score(reward)
+    scored = score(reward, on_error="leave-out")
+    assert scored.values["mine"].isnan().all()
+    assert (scored.retried, scored.errors) == ({"mine": 6}, {"mine": why})
+
+
+def test_an_error_that_passes_is_only_counted() -> None:
+    calls: list[int] = []
+
+    def starting_up(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        calls.append(len(images))
+        return unreachable(images, prompts) if len(calls) == 1 else [1.0] * len(images)
+
+    assert score(starting_up).retried == {"mine": 3}
+
+
+def test_more_than_the_stated_share_of_failures_stops() -> None:
+    few = Scored({"mine": torch.tensor([1.0, 1.0, 1.0, 1.0, math.nan])}, {"mine": 2}, {"mine": "timed out"})
+    more = merged([few, Scored({"mine": torch.tensor([math.nan])}, {"mine": 2}, {"mine": "refused"})])
+    assert more.retried == {"mine": 4}
+    stop_if_too_many_failed(few, stop_above=0.2)
+    with pytest.raises(RewardError, match=r"reward mine has no score for 2 of 6 images.*the last: refused"):
+        stop_if_too_many_failed(more, stop_above=0.2)
+
+
+def test_calls_run_side_by_side_on_as_many_threads_as_asked_for() -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def meeting(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        both.wait()
+        return [1.0] * len(images)
+
+    scorer = Scorer({"one": meeting, "other": meeting}, ScoringConfig(threads=2))
+    scorer.submit(IMAGES, PROMPTS)
+    assert {name: values.tolist() for name, values in scorer.collect().values.items()} == {
+        "one": [1, 1, 1],
+        "other": [1, 1, 1],
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's threads")
+def test_scoring_leaves_the_computing_to_one_team_of_threads() -> None:
+    """OpenMP keeps a team for every thread that computes; with two of them, small operations take twice as long."""
+    images = torch.rand(64, 3, 64, 64)
+    threads = Path("/proc/self/task")
+    images.sum()  # there is a team from here on
+    before = len([*threads.iterdir()])
+    scorer = Scorer({"size": lambda images, prompts: [1.0] * len(images)}, ScoringConfig(threads=1))
+    scorer.submit(images, [Prompt("a", {})] * 64)
+    scorer.collect()
+    assert len([*threads.iterdir()]) == before + 1
