@@ -3,6 +3,9 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# One thread each, also in the processes that tests start: pytest runs as many workers as there are cores, and OpenMP's
+# threads spin for a core that is taken.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from functools import cache
 
@@ -13,7 +16,7 @@ import pipelines
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @cache

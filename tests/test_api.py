@@ -37,7 +37,7 @@ def test_a_pipeline_a_function_and_an_adapter_train(tmp_path: Path) -> None:
 
 
 def test_a_weight_without_its_reward_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="rewards sharpness: given a weight, but not among reward_funcs"):
+    with pytest.raises(ValueError, match="rewards sharpness: has a weight, but is not among reward_funcs"):
         MixGRPOTrainer(
             model="tiny",
             reward_funcs=[brightness],

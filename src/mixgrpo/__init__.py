@@ -1,3 +1,23 @@
-"""Online reinforcement learning for flow-matching text-to-image models, by mixed ODE-SDE sampling."""
+"""Online reinforcement learning for flow-matching text-to-image models.
+
+The public names are imported when they are asked for, so that the command line starts without torch.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "MixGRPOConfig": "mixgrpo.api",
+    "MixGRPOTrainer": "mixgrpo.api",
+    "Recipe": "mixgrpo.recipe.schema",
+    "load_recipe": "mixgrpo.recipe.load",
+}
+__all__ = ["MixGRPOConfig", "MixGRPOTrainer", "Recipe", "__version__", "load_recipe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,4 +1,4 @@
-"""The trainer as people know it from TRL: a model, reward functions, arguments, datasets.
+"""The trainer in the shape known from TRL: a model, reward functions, arguments, datasets.
 
     trainer = MixGRPOTrainer(
         model="black-forest-labs/FLUX.1-dev",
@@ -9,7 +9,7 @@
     )
     trainer.train()
 
-The same recipe sections as in YAML are keyword arguments of `MixGRPOConfig`.
+`MixGRPOConfig` takes the sections of a YAML recipe as keyword arguments.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,12 @@ from mixgrpo.rewards.registry import find_reward
 from mixgrpo.rewards.reward import Reward
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.runs.run import Run
+from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 
 
 class MixGRPOConfig:
-    """A recipe in keyword arguments: the sections and keys of a YAML recipe, and where the run goes."""
+    """A recipe in keyword arguments, and the folder of the run."""
 
     def __init__(self, output_dir: str | Path, **sections: Any) -> None:
         self.output_dir = Path(output_dir)
@@ -48,8 +49,8 @@ class MixGRPOTrainer:
         eval_dataset: Dataset | None = None,
         peft_config: PeftLoraConfig | None = None,
     ) -> None:
-        """A reward is a name, `file.py:function`, or any callable `(images, prompts, **metadata) -> list[float]`;
-        `args` may give weights and options by name, `rewards={"my_reward": 0.5}`, and 1 is the default.
+        """A reward is a shipped name, `file.py:function`, or a callable `(images, prompts, **metadata) -> list[float]`.
+        Weights and options go into `args` by the reward's name, such as `rewards={"my_reward": 0.5}`; the default is 1.
         """
         given = {reward if isinstance(reward, str) else reward.__name__: reward for reward in reward_funcs}
         sections = dict(args.sections)
@@ -62,7 +63,7 @@ class MixGRPOTrainer:
         self.recipe = resolve(sections)
         unknown = self.recipe.rewards.keys() - given.keys()
         if unknown:
-            raise ValueError(f"rewards {', '.join(sorted(unknown))}: given a weight, but not among reward_funcs")
+            raise ValueError(f"rewards {', '.join(sorted(unknown))}: has a weight, but is not among reward_funcs")
         rewards = {
             name: find_reward(name, self.recipe.rewards[name]) if isinstance(reward, str) else reward
             for name, reward in given.items()
@@ -76,12 +77,11 @@ class MixGRPOTrainer:
         train = prompts_of(train_dataset)
         evaluated_on = train if eval_dataset is None else prompts_of(eval_dataset)
         self.folder = RunFolder(args.output_dir)
-        self._run = Run(
-            Trainer(self.recipe, flow_model, rewards, train, peft_config), rewards, evaluated_on, self.folder
-        )
+        policy = make_policy(flow_model, self.recipe, peft_config)
+        self._run = Run(Trainer(self.recipe, policy, rewards, train), rewards, evaluated_on, self.folder)
 
     def train(self, resume: bool = False) -> None:
-        """Train from the start, or go on from the folder's last checkpoint."""
+        """Train from the start, or continue from the folder's last checkpoint."""
         if not resume:
             self.folder.create(self.recipe)
-        self._run.go()
+        self._run.run()

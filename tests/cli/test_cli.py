@@ -47,7 +47,7 @@ def test_adapters_make_the_backward_cheaper() -> None:
 def test_a_mistake_is_one_line_and_no_traceback() -> None:
     result = mixgrpo("plan", "flux-dev-hpdv2", "window.sise=3")
     assert result.returncode == 2
-    assert result.stderr == "window.sise = 3: unknown key; the nearest known one is window.size\n"
+    assert result.stderr == "window.sise = 3: unknown key; did you mean window.size?\n"
     assert result.stdout == ""
 
 
@@ -55,3 +55,27 @@ def test_recipes_are_listed_with_a_line_each() -> None:
     lines = mixgrpo("recipes").stdout.splitlines()
     assert [line.split()[0] for line in lines] == shipped_recipes()
     assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [["plan", "scenes"], ["plan", "flux-dev-hpdv2"], ["recipes"]])
+def test_plan_and_recipes_load_no_framework(arguments: list[str]) -> None:
+    """They answer before torch alone would be imported."""
+    script = (
+        "import sys\n"
+        "from mixgrpo.cli.main import app\n"
+        f"app({arguments}, standalone_mode=False)\n"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(result.stderr.split())
+    assert "mixgrpo.recipe.plan_view" in loaded
+    assert loaded.isdisjoint({"torch", "diffusers", "transformers", "peft", "scipy"})
+
+
+def test_the_public_names_are_in_the_package() -> None:
+    import mixgrpo
+
+    for name in mixgrpo.__all__:
+        assert getattr(mixgrpo, name) is not None
+    with pytest.raises(AttributeError, match="module 'mixgrpo' has no attribute 'Trainer'"):
+        _ = mixgrpo.Trainer

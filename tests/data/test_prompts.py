@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mixgrpo.data.prompts import batch, evaluation_prompts, prompts_of, train_prompts
+from mixgrpo.data.prompts import batch, prompts_of
+from mixgrpo.data.sources import evaluation_prompts, train_prompts
 
 
 def test_a_pass_sees_every_prompt_once_in_an_order_of_its_own() -> None:
@@ -37,7 +38,7 @@ def test_a_missing_file_is_refused_by_name(source: str) -> None:
 
 
 def test_a_row_without_a_prompt_is_refused() -> None:
-    with pytest.raises(ValueError, match="this has only caption, n"):
+    with pytest.raises(ValueError, match="this row has only caption, n"):
         prompts_of([{"caption": "x", "n": 1}])
 
 

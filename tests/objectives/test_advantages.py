@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from mixgrpo.objectives.advantages import Aggregation, advantages, group_advantages, group_std, told_apart
+from mixgrpo.objectives.advantages import advantages, group_advantages, group_std, has_signal
+from mixgrpo.recipe.sections import Aggregation
 
 
 def test_by_hand() -> None:
@@ -23,7 +24,7 @@ def test_rounding_is_no_difference() -> None:
 
 
 def test_a_group_of_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs 2 images"):
+    with pytest.raises(ValueError, match="needs at least 2 images"):
         group_advantages(torch.ones(3, 1))
 
 
@@ -73,4 +74,4 @@ def test_the_std_is_a_samples_over_those_scored() -> None:
 def test_a_group_is_told_apart_by_any_reward_among_the_images_that_count() -> None:
     a = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0], [1.0, 1.0, 1.0], [math.nan, math.nan, math.nan]])
     b = torch.tensor([[0.3, 0.3, 0.3], [0.3, 0.3, math.nan], [0.3, 0.4, math.nan], [0.1, 0.2, 0.3]])
-    assert told_apart({"a": a, "b": b}).tolist() == [False, False, True, False]
+    assert has_signal({"a": a, "b": b}).tolist() == [False, False, True, False]

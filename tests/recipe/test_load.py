@@ -64,7 +64,7 @@ def test_verl_omni_names_mean_what_they_mean_there() -> None:
 
 
 def test_a_setting_has_one_name_at_a_time() -> None:
-    with pytest.raises(RecipeError, match=r"sde_window_size and window.size name the same setting"):
+    with pytest.raises(RecipeError, match=r"sde_window_size and window.size are the same setting"):
         resolve({**MINIMAL, "sde_window_size": 2, "window": {"strategy": "frozen", "size": 4}})
 
 
@@ -90,11 +90,11 @@ def test_another_strategy_drops_the_keys_of_the_old_one() -> None:
             "window.strategy=zigzag",
             "window.strategy = 'zigzag': must be progressive, decay, exp_decay, random or frozen",
         ),
-        ("window.seed=3", r"window.seed = 3: strategy progressive has no such key \(it belongs to random\)"),
-        ("window.sise=3", "window.sise = 3: unknown key; the nearest known one is window.size"),
-        ("windw=3", "windw = 3: unknown key; the nearest known one is window"),
-        ("sde_windw_size=3", "sde_windw_size = 3: unknown key; the nearest known one is sde_window_size"),
-        ("lr=1e-5", "lr = 1e-05: unknown key; the nearest known one is update.learning_rate"),
+        ("window.seed=3", r"window.seed = 3: window strategy progressive has no such key \(random has\)"),
+        ("window.sise=3", "window.sise = 3: unknown key; did you mean window.size"),
+        ("windw=3", "windw = 3: unknown key; did you mean window"),
+        ("sde_windw_size=3", "sde_windw_size = 3: unknown key; did you mean sde_window_size"),
+        ("lr=1e-5", "lr = 1e-05: unknown key; did you mean update.learning_rate"),
         ("zzz=1", "zzz = 1: unknown key; known are description, algorithm, iterations"),
         ("sde.type=ode", "sde.type = 'ode': must be 'flow', 'dance' or 'cps'"),
         ("sde.noise_level=0", "sde.noise_level = 0: must be greater than 0"),
@@ -152,5 +152,5 @@ def test_some_reward_must_count() -> None:
 def test_weights_are_chosen_for_full_tuning_only() -> None:
     assert load_recipe("scenes", ["tune_only=['*context*']"]).tune_only == ("*context*",)
     assert load_recipe("scenes", ["tune=lora"]).tune_only == ()
-    with pytest.raises(RecipeError, match="tune_only: chooses weights for tune = full"):
+    with pytest.raises(RecipeError, match="tune_only: applies to tune = full"):
         load_recipe("scenes", ["tune=lora", "tune_only=['*context*']"])

@@ -6,7 +6,9 @@ import pytest
 from mixgrpo.runs.diagnosis import diagnose, exploded
 from runs import small_recipe
 
-RECIPE = small_recipe(rewards={"wanted": 1.0, "watched": 0.0}, update={"clip_range": 1e-2, "updates": 2})
+RECIPE = small_recipe(
+    rewards={"wanted": 1.0, "watched": 0.0}, objective={"clip_range": 1e-2}, update={"minibatches": 2}
+)
 
 
 def run(wanted: float = 0.0, watched: float = 0.0, **changes: Any) -> list[dict[str, Any]]:
@@ -18,8 +20,8 @@ def run(wanted: float = 0.0, watched: float = 0.0, **changes: Any) -> list[dict[
                 "wanted": 0.5 + wanted * i / 20 + rng.gauss(0, 0.01),
                 "watched": 0.5 + watched * i / 20 + rng.gauss(0, 0.01),
             },
-            "first_gap": 1e-7,
-            "clipped": 0.1,
+            "first_ratio_error": 1e-7,
+            "clip_fraction": 0.1,
             "skipped_groups": 0,
             "failed_scores": {"wanted": 0, "watched": 0},
             **changes,
@@ -35,13 +37,13 @@ def test_a_run_that_goes_well_needs_no_words() -> None:
 @pytest.mark.parametrize(
     ("recent", "words"),
     [
-        (run(first_gap=5e-3), "the clip acts on rounding"),
+        (run(first_ratio_error=5e-3), "the clip acts on rounding"),
         (run(skipped_groups=2), "67% of the groups have equal rewards"),
-        (run(clipped=0.95), "95% of the ratios are clipped"),
+        (run(clip_fraction=0.95), "95% of the ratios are clipped"),
         (run(failed_scores={"wanted": 1, "watched": 0}), "scores failed: 20 by wanted"),
-        (run(wanted=0.2, watched=-0.2), "wanted rises while watched falls: over-optimisation"),
-        (run(wanted=-0.2, watched=-0.2), "wanted falls: steps are mostly noise by now"),
-        (run(clipped=0.0), "rewards are flat"),
+        (run(wanted=0.2, watched=-0.2), "wanted rises while watched falls: reward hacking"),
+        (run(wanted=-0.2, watched=-0.2), "wanted falls: the updates are mostly noise"),
+        (run(clip_fraction=0.0), "rewards are flat"),
     ],
 )
 def test_what_goes_wrong_is_named(recent: list[dict[str, Any]], words: str) -> None:

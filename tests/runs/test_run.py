@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pipelines
+from mixgrpo.data.prompts import prompts_of
 from mixgrpo.models.load import adapt
+from mixgrpo.runs.export import export
 from mixgrpo.runs.folder import RunFolder
-from mixgrpo.runs.run import export
 from mixgrpo.runs.tuned import hybrid, load_tuned
 from runs import small_trainer
 
@@ -157,19 +158,19 @@ def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
     plain = FluxPipeline.from_pretrained(tmp_path / "model")
     base = adapt(plain, 32, 24, 3.5, 48)
     x, sigma = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.6)
-    told = base.encode(["a", "b"])
+    conditioning = base.encode(prompts_of(["a", "b"]))
     with torch.no_grad():
-        before = base.velocity(x, sigma, told)
+        before = base.velocity(x, sigma, conditioning)
         plain.load_lora_weights(folder.lora)
-        after, trained = base.velocity(x, sigma, told), trainer.model.velocity(x, sigma, told)
+        after, trained = base.velocity(x, sigma, conditioning), trainer.model.velocity(x, sigma, conditioning)
         torch.testing.assert_close(after, trained, atol=1e-5, rtol=1e-5)
         assert (after - before).norm() > 1e-3 * before.norm()
 
         tuned = load_tuned(folder.path, torch.device("cpu"))
         mixed = hybrid(tuned, 0.5, 4)
         early, late = (torch.full((2,), sigma) for sigma in tuned.model.grid(4).sigmas[1:3])
-        told = tuned.model.encode(["a", "b"])
-        assert torch.equal(mixed.velocity(x, early, told), tuned.model.velocity(x, early, told))
+        conditioning = tuned.model.encode(prompts_of(["a", "b"]))
+        assert torch.equal(mixed.velocity(x, early, conditioning), tuned.model.velocity(x, early, conditioning))
         with tuned.base() as original:
-            alone = original.velocity(x, late, told)
-        assert torch.equal(mixed.velocity(x, late, told), alone)
+            base_only = original.velocity(x, late, conditioning)
+        assert torch.equal(mixed.velocity(x, late, conditioning), base_only)

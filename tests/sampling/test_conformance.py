@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from fields import Field
+from mixgrpo.data.prompts import prompts_of
 from mixgrpo.objectives.advantages import advantages
-from mixgrpo.recipe.schema import Decay, ExpDecay, Frozen, Progressive, Random
 from mixgrpo.sampling.plan import Plan, make_plan
 from mixgrpo.sampling.rollout import rollout
 from mixgrpo.sampling.schedule import shifted_linspace
 from mixgrpo.sampling.steppers.gaussian import advance, log_prob
 from mixgrpo.sampling.steppers.ode import Solver
 from mixgrpo.sampling.steppers.sde import SDE_STEPS
+from mixgrpo.sampling.window import Decay, ExpDecay, Frozen, Progressive, Random
 
 Case = dict[str, Any]
 REFERENCE = json.loads(
@@ -67,7 +68,7 @@ def test_rollout(case: Case) -> None:
         steps=torch.tensor(case["window_noise"]).view(-1, *case["shape"]),
         window=plan.window,
     )
-    result = rollout(model, plan, model.encode([""] * images), recorded, group_size=1, micro_batch=images)
+    result = rollout(model, plan, model.encode(prompts_of([""] * images)), recorded, group_size=1, micro_batch=images)
 
     assert_close(result.transitions[-1].x_next, case["latents_after_window"])
     assert_close(torch.stack([transition.log_prob for transition in result.transitions]), case["window_log_probs"])

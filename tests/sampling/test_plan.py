@@ -50,7 +50,7 @@ def test_compression_keeps_the_published_number_of_calls() -> None:
 
 
 def test_the_last_step_is_never_stochastic() -> None:
-    with pytest.raises(ValueError, match=r"window \[21, 22, 23, 24\] reaches the last of 25 steps"):
+    with pytest.raises(ValueError, match=r"window \[21, 22, 23, 24\] contains the last of 25 steps"):
         make_plan(GRID, range(21, 25))
 
 

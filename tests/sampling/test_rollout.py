@@ -6,12 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixgrpo.models.base import Conditioning, FlowModel
+from mixgrpo.data.prompts import Prompt, prompts_of
+from mixgrpo.models.base import FlowModel
+from mixgrpo.sampling.field import Conditioning
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import Plan, make_plan, ode_plan
-from mixgrpo.sampling.rollout import Rollout, rollout, transition_log_prob
+from mixgrpo.sampling.rollout import Rollout, Transition, rollout
+from mixgrpo.sampling.steppers.gaussian import advance, log_prob
 
-PROMPTS = ["a red circle", "two blue squares left of a green star", "CAT"]
+PROMPTS = prompts_of(["a red circle", "two blue squares left of a green star", "CAT"])
 G = 4
 
 
@@ -130,8 +133,16 @@ def test_only_trained_steps_are_recorded(flux: FlowModel) -> None:
     assert_same(result, sample(flux, plan, share_computation=False))
 
 
-def encoded(model: FlowModel, prompts: Sequence[str] = PROMPTS) -> Conditioning:
+def encoded(model: FlowModel, prompts: Sequence[Prompt] = PROMPTS) -> Conditioning:
     return model.encode(prompts)
+
+
+def transition_log_prob(model: FlowModel, transition: Transition, conditioning: Conditioning) -> Tensor:
+    """Under the model as it is now. It runs on unique states; the images that left from one share its mean."""
+    sigma = torch.full((len(transition.states),), transition.step.sigma)
+    velocity = model.velocity(transition.states, sigma, conditioning[transition.prompt_of_state])
+    mean = advance(transition.step.move, transition.states, velocity)
+    return log_prob(transition.step.move, transition.x_next, mean[transition.state_of])
 
 
 def test_the_first_ratio_is_one(model: FlowModel) -> None:
@@ -145,15 +156,15 @@ def test_shared_states_give_the_gradient_of_the_naive_form(flux: FlowModel) -> N
     advantages = torch.randn(len(PROMPTS) * G, generator=torch.Generator().manual_seed(0))
     plan = a_plan(flux)
     gradients = []
-    flux.transformer.requires_grad_(True)
+    flux.pipeline.transformer.requires_grad_(True)
     try:
         for share in (True, False):
             result = sample(flux, plan, share_computation=share)
             log_probs = [transition_log_prob(flux, transition, encoded(flux)) for transition in result.transitions]
             loss = -(advantages * torch.stack(log_probs)).mean()
-            parameters = [p for p in flux.transformer.parameters() if p.requires_grad]
+            parameters = [p for p in flux.pipeline.transformer.parameters() if p.requires_grad]
             gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
     finally:
-        flux.transformer.requires_grad_(False)
+        flux.pipeline.transformer.requires_grad_(False)
     assert gradients[1].norm() > 0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()

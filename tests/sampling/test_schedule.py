@@ -34,8 +34,8 @@ def test_resampling_to_the_same_number_of_steps_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("sigmas", [(1.0,), (1.0, 0.5), (1.0, 0.5, 0.6, 0.0), (1.2, 0.5, 0.0)])
-def test_a_grid_falls_from_at_most_1_to_0(sigmas: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="fall from at most 1 to exactly 0"):
+def test_a_grid_decreases_from_at_most_1_to_0(sigmas: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="decrease from at most 1 to exactly 0"):
         SigmaGrid(sigmas, shift=1.0)
 
 

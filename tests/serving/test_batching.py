@@ -1,37 +1,37 @@
-"""What waits together goes together, and comes back to who asked."""
+"""Waiting requests are batched, and each gets its own scores."""
 
 import asyncio
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from mixgrpo.rewards.clients.wire import Scoring
-from mixgrpo.serving.batching import Batcher, ClientGone, RewardFailed, joined
+from mixgrpo.rewards.clients.wire import ScoreRequest
+from mixgrpo.serving.batching import Batcher, ClientGone, RewardFailed, merge
 
 
-def scoring(*values: int, **metadata: list[Any]) -> Scoring:
-    """Images that a reward tells apart by their pixels."""
-    return Scoring([Image.new("RGB", (2, 2), (v, v, v)) for v in values], [str(v) for v in values], metadata)
+def score_request(*values: int, **metadata: list[Any]) -> ScoreRequest:
+    """Images whose pixels identify them."""
+    return ScoreRequest([Image.new("RGB", (2, 2), (v, v, v)) for v in values], [str(v) for v in values], metadata)
 
 
-async def still_there() -> bool:
+async def still_connected() -> bool:
     return False
 
 
-class Held:
-    """A reward that waits until it is let go, and keeps what it was called with."""
+class BlockedReward:
+    """A reward that blocks until it is released, and records the prompts of its calls."""
 
     def __init__(self) -> None:
-        self.go, self.begun = threading.Event(), threading.Event()
+        self.release, self.called = threading.Event(), threading.Event()
         self.calls: list[list[str]] = []
 
     def __call__(self, images: list[Image.Image], prompts: list[str], **metadata: list[Any]) -> list[float]:
         self.calls.append(prompts)
-        self.begun.set()
-        assert self.go.wait(5)
+        self.called.set()
+        assert self.release.wait(5)
         if "13" in prompts:
             raise ValueError("thirteen")
         if "14" in prompts:
@@ -39,66 +39,72 @@ class Held:
         return [float(image.getpixel((0, 0))[0]) for image in images]  # type: ignore[index]
 
 
-async def together(
-    reward: Held, max_batch: int, requests: list[Scoring], gone: list[int] | None = None
+async def score_all(
+    reward: BlockedReward, max_batch: int, requests: list[ScoreRequest], disconnected: Sequence[int] = ()
 ) -> list[list[float] | BaseException]:
-    """The first goes alone; the rest wait while it is scored."""
-    batcher = Batcher("held", reward, max_batch)
+    """The first request is scored alone; the others wait meanwhile."""
+    batcher = Batcher("blocked", reward, max_batch)
 
-    async def has_gone(i: int) -> bool:
-        return i in (gone or [])
+    async def is_disconnected(i: int) -> bool:
+        return i in disconnected
 
     running = asyncio.create_task(batcher.run())
-    answers: list[Awaitable[list[float]]] = [asyncio.create_task(batcher.score(requests[0], still_there))]
-    await asyncio.to_thread(reward.begun.wait, 5)
-    answers += [
-        asyncio.create_task(batcher.score(request, lambda i=i: has_gone(i)))  # type: ignore[misc]
+    scores: list[Awaitable[list[float]]] = [asyncio.create_task(batcher.score(requests[0], still_connected))]
+    await asyncio.to_thread(reward.called.wait, 5)
+    scores += [
+        asyncio.create_task(batcher.score(request, lambda i=i: is_disconnected(i)))  # type: ignore[misc]
         for i, request in enumerate(requests[1:], start=1)
     ]
     await asyncio.sleep(0)
-    assert batcher.waiting == sum(len(request.images) for request in requests[1:])
-    reward.go.set()
-    results = await asyncio.gather(*answers, return_exceptions=True)
+    assert batcher.queued_images == sum(len(request.images) for request in requests[1:])
+    reward.release.set()
+    results = await asyncio.gather(*scores, return_exceptions=True)
     running.cancel()
     return results
 
 
-def test_what_waits_is_joined_up_to_the_limit_and_answers_find_back() -> None:
-    reward = Held()
-    requests = [scoring(1), scoring(2, 3), scoring(4), scoring(5, 6), scoring(7)]
-    results = asyncio.run(together(reward, 4, requests))
+def test_waiting_requests_are_merged_up_to_the_limit_and_get_their_own_scores() -> None:
+    reward = BlockedReward()
+    requests = [score_request(1), score_request(2, 3), score_request(4), score_request(5, 6), score_request(7)]
+    results = asyncio.run(score_all(reward, 4, requests))
     assert results == [[1], [2, 3], [4], [5, 6], [7]]
     assert reward.calls == [["1"], ["2", "3", "4"], ["5", "6", "7"]]
 
 
-def test_a_request_larger_than_a_batch_goes_alone() -> None:
-    reward = Held()
-    results = asyncio.run(together(reward, 2, [scoring(1), scoring(2), scoring(3, 4, 5), scoring(6)]))
+def test_a_request_larger_than_the_limit_is_a_batch_of_its_own() -> None:
+    reward = BlockedReward()
+    results = asyncio.run(
+        score_all(reward, 2, [score_request(1), score_request(2), score_request(3, 4, 5), score_request(6)])
+    )
     assert results == [[1], [2], [3, 4, 5], [6]]
     assert reward.calls == [["1"], ["2"], ["3", "4", "5"], ["6"]]
 
 
 @pytest.mark.parametrize(
     ("bad", "why"),
-    [(13, "the reward held raised ValueError: thirteen"), (14, "the reward held gave 1 scores for 2 images")],
+    [(13, "the reward blocked raised ValueError: thirteen"), (14, "the reward blocked returned 1 scores for 2 images")],
 )
-def test_a_request_that_the_reward_fails_on_does_not_harm_its_neighbours(bad: int, why: str) -> None:
-    results = asyncio.run(together(Held(), 8, [scoring(1), scoring(2), scoring(bad, bad), scoring(3)]))
+def test_a_failing_request_does_not_affect_the_others_in_its_batch(bad: int, why: str) -> None:
+    results = asyncio.run(
+        score_all(BlockedReward(), 8, [score_request(1), score_request(2), score_request(bad, bad), score_request(3)])
+    )
     assert results[:2] == [[1], [2]]
     assert results[3] == [3]
     assert isinstance(results[2], RewardFailed)
     assert str(results[2]) == why
 
 
-def test_nobody_scores_for_a_client_that_has_gone() -> None:
-    reward = Held()
-    results = asyncio.run(together(reward, 8, [scoring(1), scoring(2), scoring(3)], gone=[1]))
+def test_requests_of_disconnected_clients_are_dropped() -> None:
+    reward = BlockedReward()
+    results = asyncio.run(
+        score_all(reward, 8, [score_request(1), score_request(2), score_request(3)], disconnected=[1])
+    )
     assert isinstance(results[1], ClientGone)
     assert results[2] == [3]
     assert reward.calls == [["1"], ["3"]]
 
 
-def test_columns_that_a_request_lacks_are_none() -> None:
-    whole = joined([scoring(1, 2, kind=["a", "b"]), scoring(3, size=[7])])
-    assert whole.metadata == {"kind": ["a", "b", None], "size": [None, None, 7]}
-    assert whole.prompts == ["1", "2", "3"]
+def test_missing_metadata_columns_are_none() -> None:
+    merged = merge([score_request(1, 2, kind=["a", "b"]), score_request(3, size=[7])])
+    assert merged.metadata == {"kind": ["a", "b", None], "size": [None, None, 7]}
+    assert merged.prompts == ["1", "2", "3"]

@@ -1,13 +1,15 @@
 """Velocity fields with closed forms, as models."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mixgrpo.models.base import Conditioning
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.sampling.field import Conditioning
 from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
 
 
@@ -17,21 +19,25 @@ class Field:
 
     function: Callable[[Tensor, Tensor], Tensor]
     latent_shape: tuple[int, ...]
-    transformer: nn.Module = field(default_factory=nn.Identity)
     lora_targets = ()
     blocks = ()
+    device = torch.device("cpu")
+
+    @property
+    def networks(self) -> Mapping[str, Any]:
+        return {}
 
     def grid(self, num_steps: int) -> SigmaGrid:
         return shifted_linspace(num_steps, shift=1.0)
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
+    def encode(self, prompts: Sequence[Prompt]) -> Conditioning:
         return Conditioning({"nothing": torch.zeros(len(prompts), 1)}, {})
 
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return self.function(x, sigma)
 
     def decode(self, latents: Tensor) -> Tensor:
-        return latents
+        return latents[:, None]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pictures and requests for reward servers, good and bad."""
+"""Valid and invalid images and requests for reward servers."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mixgrpo.rewards.clients.wire import png
+from mixgrpo.rewards.clients.wire import encode_png
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -21,7 +21,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A small file that says it holds a very large picture."""
+    """A small PNG file whose header declares a very large image."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -29,5 +29,5 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def message(**changes: Any) -> bytes:
-    images = [base64.b64encode(png(noise(4, 4))).decode()]
+    images = [base64.b64encode(encode_png(noise(4, 4))).decode()]
     return json.dumps({"images": images, "prompts": ["a"], **changes}).encode()

@@ -1,5 +1,5 @@
-"""Tiny random checkpoints of the preference models under their published names, and the published formulas in
-plain torch on the same names.
+"""Tiny random checkpoints of the preference models with the published parameter names, and the published formulas in
+plain torch.
 """
 
 import math
@@ -19,8 +19,8 @@ VOCABULARY = 520  # of the byte-level tokenizer in pipelines
 BERT_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "star", "two", "on", "fox", "cat", "4", "##k"]
 
 
-def pictures() -> list[Image.Image]:
-    """Smooth and noisy, square and not, larger and smaller than what the networks see."""
+def images() -> list[Image.Image]:
+    """Square and not square, larger and smaller than the networks' input."""
     rng = np.random.default_rng(0)
     sizes = [(96, 96), (100, 61), (33, 80), (28, 28)]
     return [Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(size) for size in sizes]
@@ -33,7 +33,7 @@ def bert_tokenizer() -> BertTokenizer:
 def open_clip_state(
     vocabulary: int = VOCABULARY, vision: int = 160, text: int = 128, embedding: int = 24, image_size: int = 28
 ) -> State:
-    """OpenCLIP's names: heads are 80 and 64 wide as in ViT-H/14."""
+    """With OpenCLIP's names. The attention heads have widths 80 and 64, as in ViT-H/14."""
     draw = Draw()
     state = {
         "logit_scale": torch.tensor(3.2),
@@ -62,7 +62,7 @@ def open_clip_state(
 
 
 def blip_state(vision: int = 128, text: int = 128, image_size: int = 32) -> State:
-    """ImageReward's names: heads are 64 wide in both encoders."""
+    """With ImageReward's names. The attention heads have width 64 in both encoders."""
     draw = Draw()
     state = {
         "cls_token": draw(1, 1, vision),
@@ -106,64 +106,64 @@ def head_state(width: int) -> State:
     draw = Draw()
     state: State = {}
     sizes = (width, 1024, 128, 64, 16, 1)
-    for place, rows, columns in zip((0, 2, 4, 6, 7), sizes[1:], sizes, strict=False):
-        state |= draw.linear(f"layers.{place}", rows, columns)
+    for index, rows, columns in zip((0, 2, 4, 6, 7), sizes[1:], sizes, strict=False):
+        state |= draw.linear(f"layers.{index}", rows, columns)
     return state
 
 
 def head_formula(state: State, x: Tensor) -> Tensor:
-    for place in (0, 2, 4, 6, 7):
-        x = functional.linear(x, state[f"layers.{place}.weight"], state[f"layers.{place}.bias"])
+    for index in (0, 2, 4, 6, 7):
+        x = functional.linear(x, state[f"layers.{index}.weight"], state[f"layers.{index}.bias"])
     return x[:, 0]
 
 
 def pickscores(folder: Path, images: list[Image.Image], prompts: list[str]) -> list[float]:
-    """The lines that PickScore's README publishes, on a folder with network and tokenizer, with the processor as it
-    was in the transformers they name: PIL's filter, not torchvision's.
+    """The code in PickScore's README, for a folder with network and tokenizer. The processor uses PIL's filter, not
+    torchvision's, as in the version of transformers that the README names.
     """
-    network, words = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
+    network, tokenizer = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
     size = network.config.vision_config.image_size
     processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-    tokens = words(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt")
+    tokens = tokenizer(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt")
     with torch.no_grad():
-        seen = network.get_image_features(**processor(images=images, return_tensors="pt")).pooler_output
-        read = network.get_text_features(**tokens).pooler_output
-        seen, read = (x / torch.norm(x, dim=-1, keepdim=True) for x in (seen, read))
-        scores: list[float] = (network.logit_scale.exp() * read @ seen.T).diagonal().tolist()
+        image = network.get_image_features(**processor(images=images, return_tensors="pt")).pooler_output
+        text = network.get_text_features(**tokens).pooler_output
+        image, text = (x / torch.norm(x, dim=-1, keepdim=True) for x in (image, text))
+        scores: list[float] = (network.logit_scale.exp() * text @ image.T).diagonal().tolist()
     return scores
 
 
-def open_clip_images(state: State, pixels: Tensor, head: int) -> Tensor:
-    """The unit embedding of [N, 3, size, size], as OpenCLIP's VisionTransformer computes it."""
+def open_clip_images(state: State, pixels: Tensor, head_dim: int) -> Tensor:
+    """The unit-length embeddings of pixels [N, 3, size, size], as in OpenCLIP's VisionTransformer."""
     patches = functional.conv2d(pixels, state["visual.conv1.weight"], stride=14).flatten(2).mT
     first = state["visual.class_embedding"].expand(len(pixels), 1, -1)
     x = torch.cat([first, patches], 1) + state["visual.positional_embedding"]
-    x = _open_clip_blocks(state, "visual.transformer", _norm(state, "visual.ln_pre", x), head, mask=None)
+    x = _open_clip_blocks(state, "visual.transformer", _norm(state, "visual.ln_pre", x), head_dim, mask=None)
     return functional.normalize(_norm(state, "visual.ln_post", x[:, 0]) @ state["visual.proj"], dim=-1)
 
 
-def open_clip_texts(state: State, tokens: Tensor, head: int) -> Tensor:
-    """The unit embedding at the highest token, which is the end of the text."""
+def open_clip_texts(state: State, tokens: Tensor, head_dim: int) -> Tensor:
+    """The unit-length embeddings at the token with the highest id, which ends the text."""
     mask = torch.full((tokens.shape[1],) * 2, -math.inf).triu(1)
     x = state["token_embedding.weight"][tokens] + state["positional_embedding"][: tokens.shape[1]]
-    x = _norm(state, "ln_final", _open_clip_blocks(state, "transformer", x, head, mask))
+    x = _norm(state, "ln_final", _open_clip_blocks(state, "transformer", x, head_dim, mask))
     ends = x[torch.arange(len(tokens)), tokens.argmax(1)]
     return functional.normalize(ends @ state["text_projection"], dim=-1)
 
 
-def _open_clip_blocks(state: State, tower: str, x: Tensor, head: int, mask: Tensor | None) -> Tensor:
+def _open_clip_blocks(state: State, tower: str, x: Tensor, head_dim: int, mask: Tensor | None) -> Tensor:
     for i in range(2):
         block = f"{tower}.resblocks.{i}"
         weight, bias = state[f"{block}.attn.in_proj_weight"], state[f"{block}.attn.in_proj_bias"]
         q, k, v = functional.linear(_norm(state, f"{block}.ln_1", x), weight, bias).chunk(3, -1)
-        x = x + _linear(state, f"{block}.attn.out_proj", _attention(q, k, v, head, mask))
+        x = x + _linear(state, f"{block}.attn.out_proj", _attention(q, k, v, head_dim, mask))
         hidden = functional.gelu(_linear(state, f"{block}.mlp.c_fc", _norm(state, f"{block}.ln_2", x)))
         x = x + _linear(state, f"{block}.mlp.c_proj", hidden)
     return x
 
 
 def blip_images(state: State, pixels: Tensor) -> Tensor:
-    """All tokens of the picture, as BLIP's VisionTransformer computes them."""
+    """The states of all image tokens, as in BLIP's VisionTransformer."""
     name = "blip.visual_encoder"
     weight, bias = state[f"{name}.patch_embed.proj.weight"], state[f"{name}.patch_embed.proj.bias"]
     patches = functional.conv2d(pixels, weight, bias, stride=16).flatten(2).mT
@@ -177,29 +177,29 @@ def blip_images(state: State, pixels: Tensor) -> Tensor:
     return _norm(state, f"{name}.norm", x, 1e-6)
 
 
-def blip_texts(state: State, tokens: Tensor, attended: Tensor, seen: Tensor) -> Tensor:
-    """The first token after every layer has looked at the text and at the picture."""
+def blip_texts(state: State, tokens: Tensor, attention_mask: Tensor, image_states: Tensor) -> Tensor:
+    """The state of the first token after all layers, each with attention to the text and to the image."""
     name = "blip.text_encoder"
-    mask = (1 - attended[:, None, None].float()) * -10000
+    mask = (1 - attention_mask[:, None, None].float()) * -10000
     x = state[f"{name}.embeddings.word_embeddings.weight"][tokens]
     x = x + state[f"{name}.embeddings.position_embeddings.weight"][: tokens.shape[1]]
     x = _norm(state, f"{name}.embeddings.LayerNorm", x, 1e-12)
     for i in range(2):
         layer = f"{name}.encoder.layer.{i}"
         for block, masked in ((f"{layer}.attention", mask), (f"{layer}.crossattention", None)):
-            source = seen if masked is None else x
+            source = image_states if masked is None else x
             q = _linear(state, f"{block}.self.query", x)
             k, v = _linear(state, f"{block}.self.key", source), _linear(state, f"{block}.self.value", source)
-            attended_to = _linear(state, f"{block}.output.dense", _attention(q, k, v, 64, masked))
-            x = _norm(state, f"{block}.output.LayerNorm", x + attended_to, 1e-12)
+            attended = _linear(state, f"{block}.output.dense", _attention(q, k, v, 64, masked))
+            x = _norm(state, f"{block}.output.LayerNorm", x + attended, 1e-12)
         hidden = functional.gelu(_linear(state, f"{layer}.intermediate.dense", x))
         x = _norm(state, f"{layer}.output.LayerNorm", x + _linear(state, f"{layer}.output.dense", hidden), 1e-12)
     return x[:, 0]
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, head: int, mask: Tensor | None) -> Tensor:
-    q, k, v = (x.reshape(*x.shape[:2], -1, head).transpose(1, 2) for x in (q, k, v))
-    scores = q @ k.mT / math.sqrt(head)
+def _attention(q: Tensor, k: Tensor, v: Tensor, head_dim: int, mask: Tensor | None) -> Tensor:
+    q, k, v = (x.reshape(*x.shape[:2], -1, head_dim).transpose(1, 2) for x in (q, k, v))
+    scores = q @ k.mT / math.sqrt(head_dim)
     return ((scores if mask is None else scores + mask).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
@@ -212,7 +212,7 @@ def _norm(state: State, name: str, x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 class Draw:
-    """Random tensors of a size that every part of the network is felt in the score."""
+    """Random tensors, scaled so that every part of the network affects the score."""
 
     def __init__(self) -> None:
         self._generator = torch.Generator().manual_seed(0)

@@ -1,13 +1,13 @@
-r"""The scoring code that the authors published, on the same tiny checkpoints as ours. It needs their packages:
+r"""Run the authors' published scoring code on the same tiny checkpoints as ours. It needs their packages:
 
     pip install --no-deps hpsv2 open_clip_torch image-reward clip-anytorch torchvision timm ftfy wcwidth \
         clint args hpsv3
     pip install --no-deps --target FOLDER transformers==4.45.2 tokenizers==0.20.3 huggingface_hub==0.26.5
 
-the environment variable TRANSFORMERS_4_45=FOLDER, which hpsv3 runs on in a process of its own, and, in
-hpsv2/src/open_clip, the vocabulary that hpsv2's wheel forgot and open_clip has: bpe_simple_vocab_16e6.txt.gz.
-What they import from older versions of transformers is supplied here. Where torchvision is built for another torch,
-this line in a .pth file of the environment lets its transforms be imported, which are Python:
+Set the environment variable TRANSFORMERS_4_45=FOLDER; hpsv3 runs with that version in a process of its own. Copy the
+vocabulary bpe_simple_vocab_16e6.txt.gz, which is missing from hpsv2's wheel, from open_clip to hpsv2/src/open_clip.
+This module supplies what the packages import from older versions of transformers. If torchvision was built for another
+version of torch, this line in a .pth file of the environment makes its transforms importable, which are pure Python:
 
     import sys, types; sys.modules["torchvision._meta_registrations"] = types.ModuleType("without operators")
 """
@@ -24,7 +24,7 @@ from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -38,10 +38,9 @@ from mixgrpo.rewards.networks.clipscore import clipscore
 from mixgrpo.rewards.networks.hpsv2 import hpsv2
 from mixgrpo.rewards.networks.hpsv3 import hpsv3
 from mixgrpo.rewards.networks.imagereward import imagereward
-from mixgrpo.rewards.networks.network_reward import Dtype
-from mixgrpo.rewards.networks.open_clip import clip_of
+from mixgrpo.rewards.networks.open_clip import build_clip
 from mixgrpo.rewards.networks.pickscore import pickscore
-from mixgrpo.rewards.networks.preprocessing import letterboxed
+from mixgrpo.rewards.networks.preprocessing import letterbox
 
 MODULES = {
     "hpsv2": "hpsv2",
@@ -53,8 +52,8 @@ MODULES = {
     "clint": "clint",
     "hpsv3": "hpsv3",
 }
-IMAGES = tiny.pictures()
-# Among them one that has to be mended and one that is cut.
+IMAGES = tiny.images()
+# One needs clean-up and one is truncated.
 PROMPTS = [*tiny.PROMPTS[:2], "it\u2019s a \u201csign\u201d &amp; \ufb01ne", "a fox " * 60]
 VOCABULARY = 49408
 TRANSFORMERS_4_45 = "TRANSFORMERS_4_45"
@@ -69,17 +68,18 @@ def missing_packages() -> list[str]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of one reward and of a published scoring on the same weights, pictures and prompts."""
+    """Our scores and the published code's, for the same weights, images and prompts."""
 
     reward: str
     package: str
-    what: str
+    code: str
+    """What is called in the package."""
     run: Callable[[Path], tuple[Scores, Scores]]
     tolerance: float = 2e-6
 
     @property
     def reference(self) -> str:
-        return f"{self.package} {version(self.package)}: {self.what}"
+        return f"{self.package} {version(self.package)}: {self.code}"
 
 
 def _hpsv2(folder: Path) -> tuple[Scores, Scores]:
@@ -108,15 +108,15 @@ def _open_clip(folder: Path) -> tuple[Scores, Scores]:
     network = open_clip.CLIP(**_sizes(state)).eval()
     network.load_state_dict(state)
     with torch.no_grad():
-        seen = network.encode_image(letterboxed(IMAGES, network.visual.image_size[0]), normalize=True)
-        read = network.encode_text(open_clip.tokenize(PROMPTS), normalize=True)
+        images = network.encode_image(letterbox(IMAGES, network.visual.image_size[0]), normalize=True)
+        texts = network.encode_text(open_clip.tokenize(PROMPTS), normalize=True)
     ours = hpsv2(path=str(folder), tokenizer=str(folder), device="cpu")(IMAGES, PROMPTS)
-    return ours, (seen * read).sum(-1).tolist()
+    return ours, (images * texts).sum(-1).tolist()
 
 
 def _pickscore(folder: Path) -> tuple[Scores, Scores]:
     state = tiny.open_clip_state()
-    clip_of(state, vision_head=80, text_head=64, activation="gelu").save_pretrained(folder)
+    build_clip(state, vision_head_dim=80, text_head_dim=64, activation="gelu").save_pretrained(folder)
     pipelines.clip_tokenizer().save_pretrained(folder)
     ours = pickscore(path=str(folder), tokenizer=str(folder), device="cpu")(IMAGES, PROMPTS)
     return ours, tiny.pickscores(folder, IMAGES, PROMPTS)
@@ -131,7 +131,7 @@ def _imagereward(folder: Path) -> tuple[Scores, Scores]:
     state = tiny.blip_state(width, text, image_size=224)
     torch.save(state, folder / "ImageReward.pt")
     tiny.bert_tokenizer().save_pretrained(folder)
-    # What transformers 4 gave every model. The mask is of a picture, which nothing hides.
+    # Methods that every model had in transformers 4. The mask covers image tokens, none of which is masked out.
     med.BertModel.init_weights = lambda self: None
     med.BertModel.get_head_mask = lambda self, mask, layers: [None] * layers
     med.BertModel.invert_attention_mask = lambda self, mask: (1.0 - mask[:, None, None, :]) * -1e9
@@ -162,10 +162,10 @@ def _imagereward(folder: Path) -> tuple[Scores, Scores]:
     return ours, theirs
 
 
-def _hpsv3(dtype: Dtype, folder: Path) -> tuple[Scores, Scores]:
+def _hpsv3(dtype: Literal["float32", "bfloat16"], folder: Path) -> tuple[Scores, Scores]:
     qwen2_vl.save(folder)
     qwen2_vl.save_case(folder, IMAGES, PROMPTS)
-    answer = subprocess.run(
+    process = subprocess.run(
         [sys.executable, Path(__file__).with_name("published_hpsv3.py"), folder, dtype],
         env={**os.environ, "PYTHONPATH": os.environ[TRANSFORMERS_4_45]},
         capture_output=True,
@@ -173,7 +173,7 @@ def _hpsv3(dtype: Dtype, folder: Path) -> tuple[Scores, Scores]:
         text=True,
     )
     ours = hpsv3(path=str(folder), backbone=str(folder), device="cpu", dtype=dtype)(IMAGES, PROMPTS)
-    return ours, json.loads(answer.stdout.splitlines()[-1])
+    return ours, json.loads(process.stdout.splitlines()[-1])
 
 
 def _clipscore(folder: Path) -> tuple[Scores, Scores]:
@@ -193,12 +193,12 @@ def _aesthetic(folder: Path) -> tuple[Scores, Scores]:
 
 
 def _openai_scores(kind: Any, folder: Path, head: tiny.State | None) -> Scores:
-    """A score on OpenAI's CLIP; the same network is left in the folder in transformers' format."""
+    """Scores on OpenAI's CLIP. The same network is saved in the folder in the format of transformers."""
     import clip
 
-    drawn = tiny.open_clip_state(VOCABULARY, vision=128, embedding=768)
-    state = {name: tensor.half().float() for name, tensor in drawn.items()}  # OpenAI's code rounds them so
-    clip_of(state, vision_head=64, text_head=64, activation="quick_gelu").save_pretrained(folder)
+    random_state = tiny.open_clip_state(VOCABULARY, vision=128, embedding=768)
+    state = {name: tensor.half().float() for name, tensor in random_state.items()}  # as OpenAI's code does
+    build_clip(state, vision_head_dim=64, text_head_dim=64, activation="quick_gelu").save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
     torch.save(state, folder / "clip.pt")
     clip.load = lambda name, device, jit, download_root: clip.clip.load(str(folder / "clip.pt"), device)
@@ -217,7 +217,7 @@ COMPARISONS = (
     Comparison("hpsv2", "hpsv2", "img_score.score, its network, transform and tokenizer", _hpsv2),
     Comparison("hpsv2", "open_clip_torch", "CLIP and tokenize, on our letterboxed pixels", _open_clip),
     Comparison("hpsv3", "hpsv3", "its inferencer on transformers 4.45.2, float32", partial(_hpsv3, "float32")),
-    Comparison("hpsv3", "hpsv3", "the same in bfloat16, as it comes", partial(_hpsv3, "bfloat16"), tolerance=5e-3),
+    Comparison("hpsv3", "hpsv3", "the same in bfloat16, its default", partial(_hpsv3, "bfloat16"), tolerance=5e-3),
     Comparison("pickscore", "transformers", "the lines of PickScore's README, with the PIL processor", _pickscore),
     Comparison("imagereward", "image-reward", "ImageReward.score, with our tokenizer", _imagereward),
     Comparison("clipscore", "image-reward", "CLIPScore.score, on OpenAI's CLIP (clip-anytorch)", _clipscore),
@@ -227,7 +227,7 @@ COMPARISONS = (
 
 @cache
 def supply_imports() -> None:
-    """Names that the packages import and do not compute with, but for `apply_chunking_to_forward`, which moved."""
+    """Names that the packages import but do not use, and `apply_chunking_to_forward`, which has moved."""
     old_names: dict[str, dict[str, Any]] = {
         "transformers.file_utils": {"ModelOutput": transformers.utils.ModelOutput},
         "fairscale.nn.checkpoint.checkpoint_activations": {"checkpoint_wrapper": None},
@@ -244,7 +244,7 @@ def supply_imports() -> None:
 
 
 def _tokenizer() -> CLIPTokenizer:
-    """transformers' tokenizer over CLIP's whole vocabulary, from open_clip's copy of it."""
+    """The CLIP tokenizer of transformers with the full vocabulary, taken from open_clip."""
     from open_clip.tokenizer import bytes_to_unicode, default_bpe
 
     with gzip.open(default_bpe()) as file:
@@ -257,7 +257,7 @@ def _tokenizer() -> CLIPTokenizer:
 
 
 def _sizes(state: tiny.State) -> dict[str, Any]:
-    """OpenCLIP's configuration of a tiny network."""
+    """The configuration of the tiny network in OpenCLIP's format."""
     side = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
     vision, text = state["visual.class_embedding"], state["ln_final.weight"]
     return {

@@ -1,8 +1,9 @@
-"""hpsv3's own inferencer on the tiny checkpoint in a folder, which `qwen2_vl.save` made; prints its scores.
+"""Run hpsv3's own inferencer on a tiny checkpoint that `qwen2_vl.save` has saved in a folder, and print its scores.
 
     python tests/support/published_hpsv3.py FOLDER DTYPE
 
-It runs in a process of its own because hpsv3 pins transformers 4.45. What hpsv3 imports for training is left out.
+It runs in a process of its own because hpsv3 pins transformers 4.45. Packages that hpsv3 imports only for training are
+replaced by stubs.
 """
 
 import importlib.abc
@@ -28,8 +29,8 @@ TEMPLATE = (
 )
 
 
-class Untouched(types.ModuleType):
-    """A module that is imported from and never used."""
+class Stub(types.ModuleType):
+    """A module from which any name can be imported, but none is used."""
 
     __path__: list[str] = []  # noqa: RUF012
 
@@ -39,27 +40,27 @@ class Untouched(types.ModuleType):
         return type(name, (), {})
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    left_out = ("matplotlib", "pandas", "datasets", "trl", "peft", "fire", "torch.utils.tensorboard")
+class StubFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    stubbed = ("matplotlib", "pandas", "datasets", "trl", "peft", "fire", "torch.utils.tensorboard")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if any(f"{fullname}.".startswith(f"{name}.") for name in self.left_out):
+        if any(f"{fullname}.".startswith(f"{name}.") for name in self.stubbed):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return Untouched(spec.name)
+        return Stub(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
         pass
 
 
 def scores(folder: Path, dtype: torch.dtype) -> list[float]:
-    import transformers.trainer  # noqa: F401  before its own optional imports are left out
+    import transformers.trainer  # noqa: F401  before its own optional imports are stubbed
 
-    sys.meta_path.insert(0, Finder())
+    sys.meta_path.insert(0, StubFinder())
     from hpsv3.inference import HPSv3RewardInferencer
     from hpsv3.model.qwen2vl_trainer import Qwen2VLRewardModelBT
 
@@ -76,7 +77,7 @@ def scores(folder: Path, dtype: torch.dtype) -> list[float]:
     )
     model.load_state_dict(load_file(folder / "HPSv3.safetensors"))
     model.to(dtype).rm_head.to(torch.float32)
-    model.rm_head.register_forward_pre_hook(lambda module, args: (args[0].float(),))  # autocast does so on a GPU
+    model.rm_head.register_forward_pre_hook(lambda module, args: (args[0].float(),))  # as autocast does on a GPU
     inferencer = object.__new__(HPSv3RewardInferencer)
     vars(inferencer).update(
         device="cpu",

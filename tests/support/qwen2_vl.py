@@ -1,4 +1,4 @@
-"""A tiny random checkpoint of HPSv3: Qwen2-VL and a head, under the published names."""
+"""A tiny random checkpoint of HPSv3: Qwen2-VL and a head, with the published parameter names."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ HIDDEN = 64
 
 
 def sizes() -> dict[str, Any]:
-    """The configuration in the flat form in which Qwen2-VL is published."""
+    """The configuration, in the flat form of the published Qwen2-VL."""
     words = [*byte_letters(), *SPECIAL]
     return {
         "vocab_size": len(words) + 1,
@@ -44,15 +44,15 @@ def tokenizer() -> Qwen2Tokenizer:
 
 
 def state() -> State:
-    """Named as transformers 4.45 names them, which the authors saved with."""
+    """With the parameter names of transformers 4.45, with which the authors saved the weights."""
     draw = Draw()
     weights: State = {}
     for name, parameter in Qwen2VLForConditionalGeneration(Qwen2VLConfig(**sizes())).named_parameters():
         old = name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
         noise = draw(*parameter.shape)
         weights[old] = 1 + 0.1 * noise if old.endswith(("norm.weight", "layernorm.weight", "ln_q.weight")) else noise
-    for place, rows, columns in ((0, 1024, HIDDEN), (3, 16, 1024), (5, 2, 16)):
-        weights |= draw.linear(f"rm_head.{place}", rows, columns)
+    for index, rows, columns in ((0, 1024, HIDDEN), (3, 16, 1024), (5, 2, 16)):
+        weights |= draw.linear(f"rm_head.{index}", rows, columns)
     return weights
 
 
@@ -63,7 +63,7 @@ def save(folder: Path) -> None:
 
 
 def save_case(folder: Path, images: list[Image], prompts: list[str]) -> None:
-    """What `published_hpsv3` reads beside the weights: all in forms that transformers 4.45 understands."""
+    """The inputs of `published_hpsv3` besides the weights, in formats that transformers 4.45 can read."""
     vocab = {token: i for i, token in enumerate(byte_letters())}
     (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")

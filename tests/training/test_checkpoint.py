@@ -11,7 +11,7 @@ from mixgrpo.training.checkpoint import Snapshot, latest, load, save
 SAVE_FOREVER = """
 import sys, torch
 from pathlib import Path
-from mixgrpo.checkpoint import Snapshot, save
+from mixgrpo.training.checkpoint import Snapshot, save
 for i in range(1, 100000):
     save(Path(sys.argv[1]), Snapshot(i, {"weight/a": torch.full((1000, 1000), float(i))}), keep=2)
     print(i, flush=True)
@@ -49,3 +49,10 @@ def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(tmp_path: Path)
         state = load(newest)
         assert state.iteration >= reported
         assert (state.tensors["weight/a"] == state.iteration).all()
+
+
+def test_the_start_may_be_kept_beside_the_newest(tmp_path: Path) -> None:
+    for i in (0, 1, 2, 3):
+        save(tmp_path, Snapshot(i, {"weight/a": torch.zeros(1)}), keep=1, keep_start=i < 3)
+        expected = ["000000", "latest"] if i == 0 else ["000000", f"00000{i}", "latest"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == (expected if i < 3 else ["000003", "latest"])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mixgrpo.data.prompts import Prompt
-from mixgrpo.rewards.entry import ScoringConfig
+from mixgrpo.recipe.sections import ScoringConfig
 from mixgrpo.training.scoring import RewardError, Scored, Scorer, merged, stop_if_too_many_failed
 
 PROMPTS = [Prompt("a", {"text": "A"}), Prompt("b", {}), Prompt("c", {"text": "C", "n": 3})]
-IMAGES = torch.zeros(3, 3, 4, 4)
+IMAGES = torch.zeros(3, 1, 3, 4, 4)
 
 
 def score(reward: Callable[..., Any], **settings: Any) -> Scored:
@@ -61,13 +61,13 @@ def one_for_all(images: list[Any], prompts: list[str], **metadata: Any) -> list[
     ("reward", "why"),
     [
         (unreachable, "ConnectionError: refused"),
-        (one_for_all, "ValueError: it gave 1 scores for 3 images, and must give one each"),
+        (one_for_all, "ValueError: it returned 1 scores for 3 images, and must return one each"),
     ],
 )
 def test_an_error_ends_training_unless_the_recipe_leaves_its_images_out(reward: Any, why: str) -> None:
     with pytest.raises(RewardError, match=f"reward mine failed on 3 images, the first for 'a': {why}"):
         score(reward)
-    scored = score(reward, on_error="leave-out")
+    scored = score(reward, on_error="skip")
     assert scored.values["mine"].isnan().all()
     assert (scored.retried, scored.errors) == ({"mine": 6}, {"mine": why})
 
@@ -86,9 +86,9 @@ def test_more_than_the_stated_share_of_failures_stops() -> None:
     few = Scored({"mine": torch.tensor([1.0, 1.0, 1.0, 1.0, math.nan])}, {"mine": 2}, {"mine": "timed out"})
     more = merged([few, Scored({"mine": torch.tensor([math.nan])}, {"mine": 2}, {"mine": "refused"})])
     assert more.retried == {"mine": 4}
-    stop_if_too_many_failed(few, stop_above=0.2)
-    with pytest.raises(RewardError, match=r"reward mine has no score for 2 of 6 images.*the last: refused"):
-        stop_if_too_many_failed(more, stop_above=0.2)
+    stop_if_too_many_failed(few, max_failed_fraction=0.2)
+    with pytest.raises(RewardError, match=r"reward mine has no score for 2 of 6 images.*the last error: refused"):
+        stop_if_too_many_failed(more, max_failed_fraction=0.2)
 
 
 def test_calls_run_side_by_side_on_as_many_threads_as_asked_for() -> None:
@@ -109,11 +109,14 @@ def test_calls_run_side_by_side_on_as_many_threads_as_asked_for() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's threads")
 def test_scoring_leaves_the_computing_to_one_team_of_threads() -> None:
     """OpenMP keeps a team for every thread that computes; with two of them, small operations take twice as long."""
-    images = torch.rand(64, 3, 64, 64)
+    torch.set_num_threads(2)
+    images = torch.rand(64, 1, 3, 64, 64)
     threads = Path("/proc/self/task")
     images.sum()  # there is a team from here on
     before = len([*threads.iterdir()])
     scorer = Scorer({"size": lambda images, prompts: [1.0] * len(images)}, ScoringConfig(threads=1))
     scorer.submit(images, [Prompt("a", {})] * 64)
     scorer.collect()
-    assert len([*threads.iterdir()]) == before + 1
+    after = len([*threads.iterdir()])
+    torch.set_num_threads(1)
+    assert after == before + 1

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 import pipelines
+from mixgrpo.data.prompts import prompts_of
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
-from mixgrpo.training.speed import SpeedConfig, speed_up
+from mixgrpo.recipe.sections import SpeedConfig
+from mixgrpo.training.speed import speed_up
 from runs import small_trainer
 
 
@@ -18,10 +20,10 @@ def fresh_flux() -> FlowModel:
 @torch.no_grad()
 def velocity(model: FlowModel, rows: int) -> torch.Tensor:
     noise = torch.randn(rows, *model.latent_shape, generator=torch.Generator().manual_seed(0))
-    return model.velocity(noise, torch.full((rows,), 0.5), model.encode(["a red circle"] * rows))
+    return model.velocity(noise, torch.full((rows,), 0.5), model.encode(prompts_of(["a red circle"] * rows)))
 
 
-@pytest.mark.parametrize("lever", ["share", "overlap_rewards", "fused_optimizer", "channels_last"])
+@pytest.mark.parametrize("lever", ["share_computation", "overlap_rewards", "fused_optimizer", "channels_last"])
 def test_a_lever_changes_no_result(lever: str) -> None:
     """Two iterations with and without it: the second draws with what the first has learned."""
     with_it, without = small_trainer(), small_trainer(speed={lever: False})
@@ -32,7 +34,7 @@ def test_a_lever_changes_no_result(lever: str) -> None:
 
 
 def test_sharing_is_what_saves_calls() -> None:
-    shared, alone = small_trainer().iterate(), small_trainer(speed={"share": False}).iterate()
+    shared, alone = small_trainer().iterate(), small_trainer(speed={"share_computation": False}).iterate()
     assert (shared["update_rows"], alone["update_rows"]) == (3 * (1 + 4), 3 * (4 + 4))
 
 

@@ -1,1 +1,1 @@
-"""`mixgrpo bench`: what an iteration costs, what its levers give, how it grows, and what is learned for it."""
+"""`mixgrpo bench`: what an iteration costs, what makes it fast, how cost grows, and what is learned in a given time."""

@@ -1,4 +1,4 @@
-"""What was measured, as pictures."""
+"""Results as charts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +11,22 @@ _COLOURS = {"rollout": "#2a6f97", "decode": "#a9d6e5", "reward": "#dddddd", "upd
 
 
 def cost(result: dict[str, Any]) -> Figure:
-    """A bar for each contender, stacked of an iteration's parts."""
-    contenders = result["contenders"]
-    figure = Figure(figsize=(9, 0.6 * len(contenders) + 1.4), layout="constrained")
+    """A bar per algorithm, stacked from the parts of an iteration."""
+    algorithms = result["algorithms"]
+    figure = Figure(figsize=(9, 0.6 * len(algorithms) + 1.4), layout="constrained")
     axes = figure.add_subplot()
-    left = [0.0] * len(contenders)
+    left = [0.0] * len(algorithms)
     for part in PARTS:
-        seconds = [row["seconds"][part] for row in contenders.values()]
-        axes.barh([*contenders], seconds, left=left, color=_COLOURS[part], label=part)
+        seconds = [row["seconds"][part] for row in algorithms.values()]
+        axes.barh([*algorithms], seconds, left=left, color=_COLOURS[part], label=part)
         left = [start + more for start, more in zip(left, seconds, strict=True)]
-    for number, row in enumerate(contenders.values()):
+    for number, row in enumerate(algorithms.values()):
         published = row["published_ratio"]
-        beside = "" if published is None else f" (paper {published:.0%})"
-        axes.text(left[number], number, f"  {row['model_time_ratio']['median']:.0%}{beside}", va="center")
+        paper = "" if published is None else f" (paper {published:.0%})"
+        axes.text(left[number], number, f"  {row['model_time_ratio']['median']:.0%}{paper}", va="center")
     axes.set_xlim(0, max(left) * 1.2)
     axes.invert_yaxis()
-    axes.set_xlabel("seconds an iteration; percent: rollout and update beside DanceGRPO's")
+    axes.set_xlabel("seconds per iteration; percent: rollout and update relative to DanceGRPO")
     _plain(axes)
     return figure
 
@@ -35,11 +35,11 @@ def levers(result: dict[str, Any]) -> Figure:
     rows = result["rows"]
     figure = Figure(figsize=(8, 0.45 * len(rows) + 1), layout="constrained")
     axes = figure.add_subplot()
-    names = [row["lever"] for row in rows]
+    names = [row["variant"] for row in rows]
     axes.barh(names, [row["iteration_seconds"] for row in rows], color="#dddddd", label="iteration")
     axes.barh(names, [row["model_seconds"] for row in rows], color=_COLOURS["rollout"], label="rollout and update")
     axes.invert_yaxis()
-    axes.set_xlabel("seconds without it")
+    axes.set_xlabel("seconds per iteration")
     _plain(axes)
     return figure
 
@@ -48,35 +48,35 @@ def one_by_one(result: dict[str, Any]) -> Figure:
     rows = result["rows"]
     figure = Figure(figsize=(8, 0.6 * len(rows) + 1), layout="constrained")
     axes = figure.add_subplot()
-    names = [row["contender"] for row in rows]
+    names = [row["algorithm"] for row in rows]
     axes.barh(names, [row["one_by_one_seconds"] for row in rows], color="#dddddd", label="one image at a time")
     axes.barh(names, [row["seconds"] for row in rows], color=_COLOURS["rollout"], label="batched and shared")
     axes.invert_yaxis()
-    axes.set_xlabel("rollout and update, seconds an iteration")
+    axes.set_xlabel("rollout and update, seconds per iteration")
     _plain(axes)
     return figure
 
 
 def suffix(result: dict[str, Any]) -> Figure:
-    """How well the order of rewards is kept by so many calls, a picture for each kind of suffix."""
+    """Rank correlation by the number of calls, a panel for each kind of suffix."""
     kinds = [*dict.fromkeys((row["solver"], row["history"]) for row in result["rows"])]
     figure = Figure(figsize=(4 * len(kinds), 3.5), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True), kinds, strict=True):
+    for axes, kind in zip(figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0], kinds, strict=True):
         of_kind = [row for row in result["rows"] if (row["solver"], row["history"]) == kind]
         for position in dict.fromkeys(row["position"] for row in of_kind):
             rows = [row for row in of_kind if row["position"] == position]
             rows.sort(key=lambda row: row["suffix_calls"])
-            calls, order = ([row[key] for row in rows] for key in ("suffix_calls", "rank_correlation"))
-            axes.plot(calls, order, "o-", label=f"after step {position}")
+            calls, correlations = ([row[key] for row in rows] for key in ("suffix_calls", "rank_correlation"))
+            axes.plot(calls, correlations, "o-", label=f"after step {position}")
         axes.set_title(f"{kind[0]}, history: {kind[1]}", fontsize="small")
         axes.set_xlabel("model calls after the window")
         _plain(axes)
-    figure.axes[0].set_ylabel("rank correlation with all steps")
+    figure.axes[0].set_ylabel("rank correlation with the full suffix")
     return figure
 
 
 def growth(result: dict[str, Any]) -> Figure:
-    """Seconds, measured and predicted, and below them peak memory, an axis each."""
+    """A column per axis: seconds, measured and predicted, and peak memory."""
     names = [*dict.fromkeys(row["axis"] for row in result["rows"])]
     figure = Figure(figsize=(3 * len(names), 5), layout="constrained")
     for (seconds, memory), name in zip(
@@ -99,16 +99,16 @@ def growth(result: dict[str, Any]) -> Figure:
 
 
 def learning(result: dict[str, Any]) -> Figure:
-    """Reward against seconds and against iterations: every seed thin, DanceGRPO's end as a line."""
+    """Reward by seconds and by iterations, a line per seed; dotted: DanceGRPO's result."""
     figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, clock in zip(figure.subplots(1, 2, sharey=True), ("seconds", "iterations"), strict=True):
-        for colour, (name, row) in enumerate(result["contenders"].items()):
+    for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("seconds", "iterations"), strict=True):
+        for colour, (name, row) in enumerate(result["algorithms"].items()):
             for number, curve in enumerate(row["curves"]):
-                values = [look["reward"] for look in curve]
+                rewards = [point["reward"] for point in curve]
                 label = name if number == 0 else None
-                axes.plot([look[clock] for look in curve], values, color=f"C{colour}", label=label)
+                axes.plot([point[unit] for point in curve], rewards, color=f"C{colour}", label=label)
         axes.axhline(result["target"], color="grey", linestyle=":")
-        axes.set_xlabel(clock)
+        axes.set_xlabel(unit)
         _plain(axes)
     figure.axes[0].set_ylabel(f"{result['reward']} on held-out prompts")
     return figure

@@ -1,78 +1,111 @@
-"""One measurement from start to end: the ground, a bar while it goes on, a table, a file, a picture."""
+"""One experiment from start to end: setup, measurement, table, file, chart."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from . import cost, growth, learning, levers, one_by_one, suffix, tables
-from .environment import environment
-from .progress_bar import Wait, with_a_bar
-from .setup import Ground, chosen, ground_on
+from . import cost, faults, growth, learning, levers, one_by_one, serving, suffix, tables
+from .algorithms import selected
+from .environment import environment, machine
+from .progress import Track, with_progress
+from .setup import BenchSetup, bench_setup
 
 Result = dict[str, Any]
+Options = Mapping[str, Any]
+"""The options of the command that were given, by their flags without dashes."""
+
+_DEFAULT_REPETITIONS = 2
+_MODEL_OPTIONS = ("model", "device", "dtype", "repetitions")
 
 
 class Experiment(NamedTuple):
-    measure: Callable[[Ground, int, Wait], Result]
+    measure: Callable[[Options, Track], Result]
     table: Callable[[Result], None]
-    settings: tuple[str, ...]
-    """What may be said about it."""
+    options: tuple[str, ...]
+    """Those that it takes."""
+    has_chart: bool = False
+
+
+def _on_a_model(
+    measure: Callable[[BenchSetup, int, Track], Result], table: Callable[[Result], None], *options: str
+) -> Experiment:
+    def run(given: Options, track: Track) -> Result:
+        setup = setup_of(given)
+        return {**environment(setup), **measure(setup, given.get("repetitions", _DEFAULT_REPETITIONS), track)}
+
+    return Experiment(run, table, (*_MODEL_OPTIONS, *options), has_chart=True)
+
+
+def _serving(given: Options, track: Track) -> Result:
+    return {**_here(), **serving.measure(given.get("repetitions", _DEFAULT_REPETITIONS), track)}
+
+
+def _faults(given: Options, track: Track) -> Result:
+    return {**_here(), **faults.measure(track)}
+
+
+def _here() -> Result:
+    return machine(torch.device("cpu"))
 
 
 EXPERIMENTS = {
-    "cost": Experiment(cost.measure, tables.cost, ("prompts", "only", "compile")),
-    "levers": Experiment(levers.measure, tables.levers, ("prompts",)),
-    "one-by-one": Experiment(one_by_one.measure, tables.one_by_one, ("prompts", "only")),
-    "suffix": Experiment(suffix.measure, tables.suffix, ("prompts",)),
-    "growth": Experiment(growth.measure, tables.growth, ("prompts",)),
-    "learning": Experiment(learning.measure, tables.learning, ("minutes", "learning-rate", "only")),
+    "cost": _on_a_model(cost.measure, tables.cost, "prompts", "only", "compile"),
+    "levers": _on_a_model(levers.measure, tables.levers, "prompts"),
+    "one-by-one": _on_a_model(one_by_one.measure, tables.one_by_one, "prompts", "only"),
+    "suffix": _on_a_model(suffix.measure, tables.suffix, "prompts"),
+    "growth": _on_a_model(growth.measure, tables.growth, "prompts"),
+    "learning": _on_a_model(
+        learning.measure, tables.learning, "minutes", "learning-rate", "only", "recipe", "own-grid"
+    ),
+    "serving": Experiment(_serving, tables.serving, ("repetitions",)),
+    "faults": Experiment(_faults, tables.faults, ()),
 }
 
 
-def bench(
-    what: str,
-    model: str,
-    device: str,
-    dtype: str | None,
-    repetitions: int,
-    settings: Mapping[str, Any],
-    json_file: Path | None,
-    png: Path | None,
-) -> None:
-    """`settings`: those that were given; the ground has the others."""
-    experiment = EXPERIMENTS[what]
-    for name in settings:
-        if name not in experiment.settings:
-            takes = ", ".join(f"--{known}" for known in experiment.settings)
-            raise ValueError(f"--{name}: measuring {what} does not take it, only {takes}")
-    if png is not None and find_spec("matplotlib") is None:
-        raise ValueError("pictures need matplotlib: pip install 'mixgrpo[bench]'")
-    ground = replace(ground_on(model, torch.device(device), dtype), **dict(map(_on_the_ground, settings.items())))
-    result = {
-        "command": " ".join(["mixgrpo", *sys.argv[1:]]),
-        **environment(ground),
-        **experiment.measure(ground, repetitions, with_a_bar),
-    }
-    experiment.table(result)
+def bench(what: str, given: Options, json_file: Path | None = None, png: Path | None = None) -> None:
+    check_options(what, given, png)
+    result = {"command": " ".join(["mixgrpo", *sys.argv[1:]]), **EXPERIMENTS[what].measure(given, with_progress)}
+    EXPERIMENTS[what].table(result)
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if png is not None:
-        from . import charts
+        from .charts import CHARTS
 
-        charts.CHARTS[what](result).savefig(png, dpi=120)
+        CHARTS[what](result).savefig(png, dpi=120)
 
 
-def _on_the_ground(setting: tuple[str, Any]) -> tuple[str, Any]:
-    match setting:
-        case "minutes", minutes:
-            return "seconds", 60 * minutes
-        case "only", algorithms:
-            return "contenders", chosen(algorithms)
-        case name, value:
-            return name.replace("-", "_"), value
+def check_options(what: str, given: Options, png: Path | None) -> None:
+    """Raises a ValueError for options that would have no effect."""
+    known = EXPERIMENTS[what].options
+    for name in given:
+        if name not in known:
+            takes = ", ".join(f"--{option}" for option in known) or "none"
+            raise ValueError(f"--{name}: not an option of the experiment {what}, which takes {takes}")
+    if png is not None and not EXPERIMENTS[what].has_chart:
+        raise ValueError(f"--png: the experiment {what} has no chart")
+    if png is not None and find_spec("matplotlib") is None:
+        raise ValueError("charts need matplotlib: pip install 'mixgrpo[bench]'")
+
+
+def setup_of(given: Options) -> BenchSetup:
+    settings: dict[str, Any] = {
+        field: given[option]
+        for option, field in {
+            "prompts": "prompts",
+            "compile": "compile",
+            "learning-rate": "learning_rate",
+            "own-grid": "own_grid",
+            "recipe": "recipes",
+        }.items()
+        if option in given
+    }
+    if "minutes" in given:
+        settings["seconds"] = 60 * given["minutes"]
+    if "only" in given:
+        settings["algorithms"] = selected(given["only"])
+    return bench_setup(given.get("model", "scenes"), given.get("device", "cpu"), given.get("dtype"), **settings)

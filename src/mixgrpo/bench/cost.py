@@ -1,11 +1,12 @@
 """What an iteration of each algorithm costs, side by side on one model.
 
-Round after round every contender runs one iteration, so that a machine that slows down slows all of them. A round
-stands for one position of the sliding windows; a repetition is a whole slide.
+The algorithms take turns, an iteration each per round, so that a machine that slows down slows all of them. A round is
+one position of the sliding windows; a repetition covers all positions. Compiled turbo needs a model of its own and is
+measured after the others.
 """
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,37 +14,39 @@ import torch
 
 from mixgrpo.recipe.schema import Recipe
 
-from .flops import achieved, flops_a_row, matrix_rate
-from .progress_bar import Wait
-from .setup import YARDSTICK, Ground, published_ratio
-from .timing import Lap, lap
+from .algorithms import BASELINE, published_ratio
+from .flops import achieved, flops_per_row, matrix_rate
+from .progress import Track
+from .setup import BenchSetup, by_policy
+from .timing import IterationTiming, time_iteration
 
-_WINDOW = 4  # steps of the sliding windows, the last of which ends before the last step
 PARTS = ("rollout", "decode", "reward", "update")
+_WINDOW = 4  # size of the sliding windows
 
 
-def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
-    recipes = {name: ground.recipe(algorithm) for name, algorithm in ground.contenders.items()}
-    if ground.compile and "turbo" in recipes:
-        recipes["turbo, compiled"] = ground.recipe("turbo", speed={"compile": True})
-    slide = ground.steps - _WINDOW  # its positions
-    laps: dict[str, list[Lap]] = {name: [] for name in recipes}
-    peaks = {}
-    for name, recipe in recipes.items():
-        lap(ground, recipe, 0)  # warms up: kernels; compiles for this many rows
-        peaks[name] = lap(ground, recipe, 1, memory=True).peak_mib  # and for any
-    for number in wait(range(repetitions * slide)):
-        for name, recipe in recipes.items():
-            laps[name].append(lap(ground, recipe, number % slide))
-    row = flops_a_row(ground, ground.trainer(recipes[YARDSTICK]))
+def measure(setup: BenchSetup, repetitions: int, track: Track) -> dict[str, Any]:
+    recipes = {name: setup.recipe(algorithm) for name, algorithm in setup.algorithms.items()}
+    if setup.compile and "turbo" in recipes:
+        recipes["turbo, compiled"] = setup.recipe("turbo", speed={"compile": True})
+    positions = setup.steps - _WINDOW  # the last window ends before the last step
+    flops = flops_per_row(setup.trainer(recipes[BASELINE]))
+    timings: dict[str, list[IterationTiming]] = {name: [] for name in recipes}
+    peaks: dict[str, float | None] = {}
+    rounds = range(repetitions * positions)
+    for group, number in track([(group, number) for group in by_policy(recipes) for number in rounds]):
+        for name, recipe in group.items():
+            if name not in peaks:
+                time_iteration(setup, recipe, 0)  # warm-up; compiles for this number of rows
+                peaks[name] = time_iteration(setup, recipe, 1, memory=True).peak_mib  # and for any number
+            timings[name].append(time_iteration(setup, recipe, number % positions))
     return {
-        "rounds_a_repetition": slide,
-        "gflops_a_row": row / 1e9,
-        "matrix_tflops": matrix_rate(ground.device, getattr(torch, ground.base.model.dtype)) / 1e12,
-        "contenders": {
+        "rounds_per_repetition": positions,
+        "gflops_per_row": flops / 1e9,
+        "matrix_tflops": matrix_rate(setup.device, getattr(torch, setup.base.model.dtype)) / 1e12,
+        "algorithms": {
             name: {
-                **_summary(laps[name], laps[YARDSTICK], recipe, slide),
-                "tflops": _tflops(laps[name], row, recipe),
+                **_summary(timings[name], timings[BASELINE], recipe, positions),
+                "tflops": _tflops(timings[name], flops, recipe),
                 "peak_mib": peaks[name],
             }
             for name, recipe in recipes.items()
@@ -51,35 +54,39 @@ def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
     }
 
 
-def _tflops(laps: Sequence[Lap], row: int, recipe: Recipe) -> dict[str, float]:
-    rates = [achieved(one, row, recipe) for one in laps]
-    names = ("rollout", "update")
-    return {name: statistics.median(rate[i] for rate in rates) / 1e12 for i, name in enumerate(names)}
+def _tflops(timings: Sequence[IterationTiming], flops: int, recipe: Recipe) -> dict[str, float]:
+    rates = [achieved(timing, flops, recipe) for timing in timings]
+    return {part: statistics.median(rate[part] for rate in rates) / 1e12 for part in ("rollout", "update")}
 
 
-def _summary(laps: Sequence[Lap], yardstick: Sequence[Lap], recipe: Recipe, slide: int) -> dict[str, Any]:
+def _summary(
+    timings: Sequence[IterationTiming], baseline: Sequence[IterationTiming], recipe: Recipe, positions: int
+) -> dict[str, Any]:
     images = recipe.rollout.prompts * recipe.rollout.group_size
     return {
         "algorithm": recipe.algorithm,
         "calls_per_image": {
-            "rollout": statistics.mean(one.rollout_rows for one in laps) / images,
-            "update": statistics.mean(one.update_rows for one in laps) / images,
+            "rollout": statistics.mean(timing.rollout_rows for timing in timings) / images,
+            "update": statistics.mean(timing.update_rows for timing in timings) / images,
         },
-        "seconds": {part: statistics.median(getattr(one, part) for one in laps) for part in PARTS},
-        "images_per_second": images / statistics.mean(one.seconds for one in laps),
-        "model_time_ratio": _ratio(laps, yardstick, slide, lambda one: one.model_seconds),
-        "iteration_ratio": _ratio(laps, yardstick, slide, lambda one: one.seconds),
+        "seconds": {part: statistics.median(getattr(timing, part) for timing in timings) for part in PARTS},
+        "images_per_second": images / statistics.mean(timing.seconds for timing in timings),
+        "model_time_ratio": time_ratio(timings, baseline, positions, lambda timing: timing.model_seconds),
+        "iteration_ratio": time_ratio(timings, baseline, positions, lambda timing: timing.seconds),
         "published_ratio": published_ratio(recipe.algorithm),
-        "laps": [asdict(one) for one in laps],
+        "timings": [asdict(timing) for timing in timings],
     }
 
 
-def _ratio(
-    laps: Sequence[Lap], yardstick: Sequence[Lap], slide: int, seconds: Callable[[Lap], float]
-) -> Mapping[str, float]:
-    """Of the means over a slide, slide by slide."""
+def time_ratio(
+    timings: Sequence[IterationTiming],
+    baseline: Sequence[IterationTiming],
+    positions: int,
+    seconds: Callable[[IterationTiming], float],
+) -> dict[str, float]:
+    """The time relative to the baseline's, each summed over a repetition: the median and the extremes."""
     ratios = [
-        sum(map(seconds, laps[start : start + slide])) / sum(map(seconds, yardstick[start : start + slide]))
-        for start in range(0, len(laps), slide)
+        sum(map(seconds, timings[start : start + positions])) / sum(map(seconds, baseline[start : start + positions]))
+        for start in range(0, len(timings), positions)
     ]
-    return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}

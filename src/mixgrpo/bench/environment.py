@@ -7,23 +7,30 @@ import torch
 
 from mixgrpo import __version__
 
-from .setup import Ground
+from .setup import BenchSetup
 
 
-def environment(ground: Ground) -> dict[str, Any]:
-    on = torch.cuda.get_device_name(ground.device) if ground.device.type == "cuda" else platform.machine()
-    base = ground.base
-    model = ground.trainer(ground.recipe("mixgrpo")).model
+def machine(device: torch.device) -> dict[str, Any]:
     return {
         "mixgrpo": __version__,
         "torch": torch.__version__,
-        "device": on,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
-        "parameters": sum(parameter.numel() for parameter in model.transformer.parameters()),
-        "image_tokens": model.latent_shape[0],
-        "dtype": base.model.dtype,
-        "tune": base.tune,
-        "prompts": ground.prompts,
-        "group_size": ground.group_size,
-        "micro_batch": base.rollout.micro_batch,
+    }
+
+
+def environment(setup: BenchSetup) -> dict[str, Any]:
+    """The machine, the model and the size of an iteration."""
+    model = setup.trainer(setup.recipe("mixgrpo")).model
+    return {
+        **machine(setup.device),
+        "parameters": sum(
+            parameter.numel() for network in model.networks.values() for parameter in network.parameters()
+        ),
+        "latent_shape": [*model.latent_shape],
+        "dtype": setup.base.model.dtype,
+        "tune": setup.base.tune,
+        "prompts": setup.prompts,
+        "group_size": setup.group_size,
+        "micro_batch": setup.base.rollout.micro_batch,
     }

@@ -1,37 +1,41 @@
-"""How much of what the chip can multiply a measurement made use of."""
+"""How much of the chip's matrix throughput is used."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.training.trainer import Trainer
 
-from .setup import Ground
-from .timing import Lap, median_seconds
+from .timing import IterationTiming, median_seconds
 
-_SIDE = {"cpu": 2048, "cuda": 8192}
+_MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 
 
-def flops_a_row(ground: Ground, trainer: Trainer) -> int:
-    """Of the matrix products and attentions in one forward of one row."""
-    told = trainer.encode(["a"])
-    latents = torch.zeros(1, *trainer.model.latent_shape, device=ground.device)
+def flops_per_row(trainer: Trainer) -> int:
+    """Of the matrix products and attentions in a forward pass of one row."""
+    model = trainer.model
+    conditioning = trainer.encode([Prompt("a", {})])
+    latents = torch.zeros(1, *model.latent_shape, device=model.device)
     with torch.no_grad(), trainer.precision(), FlopCounterMode(display=False) as counter:
-        trainer.model.velocity(latents, torch.full((1,), 0.5, device=ground.device), told)
+        model.velocity(latents, torch.full((1,), 0.5, device=model.device), conditioning)
     total: int = counter.get_total_flops()
     return total
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large square product: what can be had on this chip, whatever its data sheet says."""
-    side = _SIDE[device.type]
-    factor = torch.randn(side, side, device=device).to(dtype)
-    return 2 * side**3 / median_seconds(lambda: torch.mm(factor, factor), device)
+    """FLOP/s of a large square matrix product: what the chip reaches, rather than its data sheet."""
+    size = _MATRIX_SIZE[device.type]
+    matrix = torch.randn(size, size, device=device).to(dtype)
+    return 2 * size**3 / median_seconds(lambda: torch.mm(matrix, matrix), device)
 
 
-def achieved(one: Lap, row: int, recipe: Recipe) -> tuple[float, float]:
-    """FLOP/s in rollout and update. A forward-backward is three forwards, or two where the base is frozen; one more
-    where activations are computed anew.
+def achieved(timing: IterationTiming, row: int, recipe: Recipe) -> dict[str, float]:
+    """FLOP/s in rollout and update, with `row` FLOP per row. A forward-backward counts as three forward passes, or two
+    if the base is frozen; gradient checkpointing adds one.
     """
-    passes = (2 if recipe.tune == "lora" else 3) + recipe.update.checkpointing
-    return one.rollout_rows * row / one.rollout, one.update_rows * row * passes / one.update
+    passes = (2 if recipe.tune == "lora" else 3) + recipe.update.gradient_checkpointing
+    return {
+        "rollout": timing.rollout_rows * row / timing.rollout,
+        "update": timing.update_rows * row * passes / timing.update,
+    }

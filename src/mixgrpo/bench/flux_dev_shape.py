@@ -1,15 +1,20 @@
-"""A FLUX.1-dev of true size with random weights: what its owner's machine takes, without a download."""
+"""A model of FLUX.1-dev's size with random weights: the cost on your machine, without a download."""
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
-from mixgrpo.models.base import Conditioning, FlowModel
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.models.base import PipelineModel
+from mixgrpo.models.common import patches
+from mixgrpo.models.flux import FLUX
 from mixgrpo.models.load import adapt
 from mixgrpo.recipe.load import resolve
-from mixgrpo.recipe.schema import ModelConfig, Recipe
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.recipe.sections import ModelConfig
+from mixgrpo.sampling.field import Conditioning
 
 FLUX_DEV_SHAPE = "flux-dev-shape"
 
@@ -17,21 +22,22 @@ _TEXT_TOKENS, _TEXT_WIDTH, _POOLED_WIDTH = 512, 4096, 768
 
 
 def flux_dev_recipe(changes: Sequence[str] = ()) -> Recipe:
-    """A frozen base in bfloat16, adapters on its attention, at the size the paper trains at."""
+    """LoRA on a base in bfloat16, at the image size of the paper."""
     return resolve(
         {
             "description": "FLUX.1-dev's shape, random weights",
             "tune": "lora",
             "model": {"path": FLUX_DEV_SHAPE, "dtype": "bfloat16", "height": 720, "width": 720},
             "rollout": {"micro_batch": 4},
-            "update": {"checkpointing": True},
+            "update": {"gradient_checkpointing": True},
             "rewards": {"jpeg-compressibility": 1.0},
         },
         changes,
     )
 
 
-def flux_dev_shape(config: ModelConfig, device: torch.device) -> FlowModel:
+def flux_dev_shape(config: ModelConfig, device: torch.device) -> PipelineModel:
+    """It has no text encoders: conditioning is random."""
     with torch.device(device):
         pipeline = FluxPipeline(
             FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -43,11 +49,12 @@ def flux_dev_shape(config: ModelConfig, device: torch.device) -> FlowModel:
             transformer=transformer(getattr(torch, config.dtype)),
         )
     pipeline.vae.to(getattr(torch, config.dtype))
-    return adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
+    model = adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
+    return replace(model, adapter=replace(FLUX, encode=random_texts))
 
 
 def transformer(dtype: torch.dtype) -> FluxTransformer2DModel:
-    """The class's defaults are FLUX.1's sizes. Built in its dtype: in float32 it would take 48 GB for a moment."""
+    """The defaults of the class are FLUX.1's sizes. It is built in its dtype, because float32 would take 48 GB."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -70,17 +77,19 @@ def vae() -> AutoencoderKL:
     )
 
 
-def random_texts(model: FlowModel, prompts: Sequence[str]) -> Conditioning:
-    """As long and as wide as T5's and CLIP's embeddings; what they say changes no time."""
-    parameter = next(model.transformer.parameters())
-    size, generator = len(prompts), torch.Generator().manual_seed(0)
+def random_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+    """Of the size of T5's and CLIP's embeddings. What a prompt says does not change the time."""
+    device, dtype = model.device, model.pipeline.transformer.dtype
+    generator = torch.Generator().manual_seed(0)
 
-    def some(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator).to(parameter)
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).to(device, dtype)
 
-    side = math.isqrt(model.latent_shape[0])  # of a square picture, in patches
-    image_ids = FluxPipeline._prepare_latent_image_ids(1, side, side, parameter.device, parameter.dtype)
+    image_ids = model.pipeline._prepare_latent_image_ids(1, *patches(model), device, dtype)
     return Conditioning(
-        {"embeds": some(size, _TEXT_TOKENS, _TEXT_WIDTH), "pooled": some(size, _POOLED_WIDTH)},
-        {"text_ids": some(_TEXT_TOKENS, 3) * 0, "image_ids": image_ids},
+        {
+            "embeds": random(len(prompts), _TEXT_TOKENS, _TEXT_WIDTH),
+            "pooled": random(len(prompts), _POOLED_WIDTH),
+        },
+        {"text_ids": torch.zeros(_TEXT_TOKENS, 3, device=device, dtype=dtype), "image_ids": image_ids},
     )

@@ -3,37 +3,32 @@
 import statistics
 from typing import Any
 
-from .progress_bar import Wait
-from .setup import Ground
-from .timing import Lap, lap
+from .progress import Track
+from .setup import BenchSetup
+from .timing import IterationTiming, time_iteration
 
 _POSITIONS = (0, 5, 10, 15, 20)  # of the sliding windows
 
 
-def measure(ground: Ground, repetitions: int, wait: Wait) -> dict[str, Any]:
+def measure(setup: BenchSetup, repetitions: int, track: Track) -> dict[str, Any]:
     pairs = {
         name: (
-            ground.recipe(algorithm),
-            ground.recipe(algorithm, rollout={"micro_batch": 1}, speed={"share": False}),
+            setup.recipe(algorithm),
+            setup.recipe(algorithm, rollout={"micro_batch": 1}, speed={"share_computation": False}),
         )
-        for name, algorithm in ground.contenders.items()
+        for name, algorithm in setup.algorithms.items()
     }
-    laps: dict[str, list[tuple[Lap, Lap]]] = {name: [] for name in pairs}
-    for ours, alone in pairs.values():
-        lap(ground, ours, 0)
-        lap(ground, alone, 0)
-    for position in wait([*_POSITIONS] * repetitions):
-        for name, (ours, alone) in pairs.items():
-            laps[name].append((lap(ground, ours, position), lap(ground, alone, position)))
-    return {
-        "rows": [
-            {
-                "contender": name,
-                "seconds": statistics.mean(ours.model_seconds for ours, _ in both),
-                "one_by_one_seconds": statistics.mean(alone.model_seconds for _, alone in both),
-                "times_faster": sum(alone.model_seconds for _, alone in both)
-                / sum(ours.model_seconds for ours, _ in both),
-            }
-            for name, both in laps.items()
-        ]
-    }
+    timings: dict[str, list[tuple[IterationTiming, IterationTiming]]] = {name: [] for name in pairs}
+    for position in track([*_POSITIONS] * repetitions):
+        for name, (batched, single) in pairs.items():
+            if not timings[name]:  # warm-up
+                time_iteration(setup, batched, 0)
+                time_iteration(setup, single, 0)
+            timings[name].append((time_iteration(setup, batched, position), time_iteration(setup, single, position)))
+    return {"rows": [{"algorithm": name, **_summary(both)} for name, both in timings.items()]}
+
+
+def _summary(timings: list[tuple[IterationTiming, IterationTiming]]) -> dict[str, float]:
+    batched = statistics.mean(timing.model_seconds for timing, _ in timings)
+    single = statistics.mean(timing.model_seconds for _, timing in timings)
+    return {"seconds": batched, "one_by_one_seconds": single, "speedup": single / batched}

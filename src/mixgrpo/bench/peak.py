@@ -1,4 +1,4 @@
-"""How much memory was taken beyond what was held at the start: the GPU's, or on Linux this process's."""
+"""Peak memory above what was in use at the start: of the GPU, or on Linux of this process."""
 
 import ctypes
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak:
@@ -18,12 +18,12 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(device)
             self._before = torch.cuda.memory_allocated(device)
         elif sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)  # what earlier work has freed would otherwise be had for nothing
-            _RESET.write_text("5", encoding="utf-8")  # the peak begins anew
+            ctypes.CDLL(None).malloc_trim(0)  # freed heap memory would be reused without being counted
+            _CLEAR_REFS.write_text("5", encoding="utf-8")  # resets VmHWM
             self._before = _status("VmRSS")
 
     def bytes(self) -> int | None:
-        """None where nobody counts."""
+        """None where the system does not count."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) - self._before
         return _status("VmHWM") - self._before if sys.platform == "linux" else None

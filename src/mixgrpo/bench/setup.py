@@ -1,90 +1,96 @@
-"""The common ground of a comparison: one model, its prompts and rewards, one grid of 25 steps, 12 images a prompt."""
+"""What every measurement has in common: a model, its prompts and rewards, a grid of 25 steps, 12 images per prompt."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 
-from mixgrpo.data.prompts import train_prompts
-from mixgrpo.models.base import Conditioning, FlowModel
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.data.sources import train_prompts
+from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model
 from mixgrpo.recipe.load import load_recipe, resolve
-from mixgrpo.recipe.presets import ALGORITHMS, SECTIONS, Algorithm
+from mixgrpo.recipe.presets import PRESETS, Algorithm
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.sampling.schedule import shifted_linspace
+from mixgrpo.rewards.reward import Reward
+from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 
-from .flux_dev_shape import FLUX_DEV_SHAPE, flux_dev_recipe, flux_dev_shape, random_texts
+from .algorithms import ALGORITHMS
+from .flux_dev_shape import FLUX_DEV_SHAPE, flux_dev_recipe, flux_dev_shape
 
-# Seconds an iteration of FLUX.1-dev on 32 GPUs: the paper's tables 1 and 10. What we compare are the ratios.
-_PUBLISHED_SECONDS: dict[Algorithm, float] = {
-    "dancegrpo": 291.284,
-    "mixgrpo": 150.839,
-    "mixgrpo-flash": 112.372,
-    "mixgrpo-flash-frozen": 83.278,
-}
-CONTENDERS: dict[str, Algorithm] = {
-    "DanceGRPO": "dancegrpo",
-    "FlowGRPO": "flowgrpo",
-    "MixGRPO": "mixgrpo",
-    "Flash": "mixgrpo-flash",
-    "Flash*": "mixgrpo-flash-frozen",
-    "turbo": "turbo",
-}
-YARDSTICK = "DanceGRPO"
-EVEN_TERMS = ("update.decay=constant", "update.warm_up=0", "update.ema=null")
-"""For all who learn in the same time: a falling rate, a warm-up and an average over iterations favour those that make
-as many of them as the recipe does.
-"""
-_ENOUGH_PROMPTS = 64  # batches of them, before they come again
-_SHIFT = 3.0
+SHIFT = 3.0
+_BATCHES = 64  # different batches of prompts
 
 
-def published_ratio(algorithm: Algorithm) -> float | None:
-    """To DanceGRPO's seconds, where the paper has it."""
-    seconds = _PUBLISHED_SECONDS.get(algorithm)
-    return None if seconds is None else seconds / _PUBLISHED_SECONDS["dancegrpo"]
+class PolicyKey(NamedTuple):
+    """The settings that change the model itself. Recipes that agree in them can share a policy."""
+
+    model: ModelConfig
+    compile: bool
+    channels_last: bool
+    fused_optimizer: bool
 
 
-def chosen(only: Collection[str]) -> dict[str, Algorithm]:
-    """These algorithms, beside the yardstick; all of them if none is named."""
-    known = CONTENDERS.values()
-    for algorithm in only:
-        if algorithm not in known:
-            raise ValueError(f"--only {algorithm}: must be one of {', '.join(known)}")
-    return {
-        name: algorithm for name, algorithm in CONTENDERS.items() if not only or algorithm in only or name == YARDSTICK
-    }
+def policy_key(recipe: Recipe) -> PolicyKey:
+    speed = recipe.speed
+    return PolicyKey(recipe.model, speed.compile, speed.channels_last, speed.fused_optimizer)
+
+
+def by_policy(recipes: Mapping[str, Recipe]) -> list[dict[str, Recipe]]:
+    """The recipes in groups that share a policy. Measure one group after the other: a setup holds one policy."""
+    groups: dict[PolicyKey, dict[str, Recipe]] = {}
+    for name, recipe in recipes.items():
+        groups.setdefault(policy_key(recipe), {})[name] = recipe
+    return [*groups.values()]
 
 
 @dataclass
-class Ground:
+class BenchSetup:
+    """It holds one policy at a time, because a GPU may have no room for a second model."""
+
     base: Recipe
-    """Its model, rewards and prompts; the algorithm and the levers are a contender's own."""
+    """Gives the model, rewards and prompts. Algorithm and speed settings are those of each measurement."""
     device: torch.device
-    load: Callable[[Recipe, torch.device], FlowModel]
-    encode: Callable[[FlowModel, Sequence[str]], Conditioning]
+    load: Callable[[ModelConfig, torch.device], FlowModel]
     prompts: int = 4
     group_size: int = 12
     steps: int = 25
-    seconds: float = 600.0
-    """Of training, where learning is measured."""
-    learning_rate: float | None = None
-    """The same for all who learn; None: the base's."""
-    contenders: Mapping[str, Algorithm] = field(default_factory=lambda: dict(CONTENDERS))
+    algorithms: Mapping[str, Algorithm] = field(default_factory=lambda: dict(ALGORITHMS))
     compile: bool = False
-    """Whether turbo runs compiled too."""
-    _trainers: dict[str, Trainer] = field(default_factory=dict)
+    """Measure a compiled turbo, too."""
+    seconds: float = 600.0
+    """Training time per algorithm and seed, for `--learning`."""
+    learning_rate: float | None = None
+    """Of all algorithms, for `--learning`. None: the base recipe's."""
+    own_grid: bool = False
+    """For `--learning`: the base recipe's grid instead of this one."""
+    recipes: Sequence[str] = ()
+    """For `--learning`: recipes to compare with the algorithms."""
+    _held: tuple[PolicyKey, Trainer] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def grid(self) -> dict[str, Any]:
+        return {"steps": self.steps, "shift": SHIFT}
+
+    @cached_property
+    def train_prompts(self) -> list[Prompt]:
+        return train_prompts(self.base.prompts.train, self.base.seed, _BATCHES * self.prompts)
+
+    @cached_property
+    def rewards(self) -> dict[str, Reward]:
+        return find_rewards(self.base.rewards)
 
     def recipe(self, algorithm: Algorithm, **sections: Mapping[str, Any]) -> Recipe:
-        """An algorithm on this ground, with changes. A sliding window slides at every iteration, so that each of its
-        positions comes once in as many iterations.
+        """An algorithm in this setup, with changes. A sliding window moves at every iteration, so that as many
+        iterations as it has positions cover each position once.
         """
-        window = {**ALGORITHMS[algorithm]["window"], **sections.get("window", {})}
-        slides = window["strategy"] == "progressive"
+        window = {**PRESETS[algorithm]["window"], **sections.get("window", {})}
         data: dict[str, Any] = {
             "description": algorithm,
             "algorithm": algorithm,
@@ -92,59 +98,46 @@ class Ground:
             "model": self.base.model.model_dump(),
             "lora": self.base.lora.model_dump(),
             "rewards": {name: entry.model_dump() for name, entry in self.base.rewards.items()},
-            "grid": {"steps": self.steps, "shift": _SHIFT},
-            "window": {"iters_per_group": 1} if slides else {},
+            "grid": self.grid,
+            "window": {"iters_per_group": 1} if window["strategy"] == "progressive" else {},
             "rollout": {
                 "prompts": self.prompts,
                 "group_size": self.group_size,
                 "micro_batch": self.base.rollout.micro_batch,
             },
-            # Time is measured here: the weights stay where they are, whatever the advantages say.
-            "update": {"learning_rate": 1e-12, "weight_decay": 0.0, "checkpointing": self.base.update.checkpointing},
+            # Time is measured, not learning: the weights hardly move, whatever the advantages.
+            "update": {
+                "learning_rate": 1e-12,
+                "weight_decay": 0.0,
+                "gradient_checkpointing": self.base.update.gradient_checkpointing,
+            },
         }
         for name, section in sections.items():
             data[name] = {**data.get(name, {}), **section}
         return resolve(data)
 
-    def learner(self, algorithm: Algorithm, seed: int) -> Recipe:
-        """The base under another algorithm, on the same grid and on even terms; it trains for as long as one likes."""
-        if self.learning_rate is None and self.base.credit != "noise":
-            raise ValueError(
-                f"--learning-rate is missing: the recipe's, {self.base.update.learning_rate:g}, was chosen for "
-                f"credit: {self.base.credit}, and all who learn here credit noise, which bears less"
-            )
-        own = self.base.model_dump(exclude={*SECTIONS})
-        own["update"]["learning_rate"] = self.learning_rate or self.base.update.learning_rate
-        grid = {"steps": self.steps, "shift": _SHIFT}
-        return resolve({**own, "algorithm": algorithm, "seed": seed, "grid": grid}, EVEN_TERMS)
-
-    @property
-    def judged_by(self) -> str:
-        """The reward that counts: the last of those that the base is trained on."""
-        return [*self.base.weights][-1]
-
     def trainer(self, recipe: Recipe) -> Trainer:
-        """One for all recipes with the same levers in the same model, which a GPU may not hold twice."""
-        key = f"{recipe.speed} {recipe.model}"
-        if key not in self._trainers:
-            prompts = train_prompts(self.base.prompts.train, self.base.seed, _ENOUGH_PROMPTS * self.prompts)
-            model = self.load(recipe, self.device)
-            self._trainers[key] = Trainer(recipe, model, find_rewards(self.base.rewards), prompts)
-            self._trainers[key].encode = partial(self.encode, model)
-        trainer = self._trainers[key]
-        trainer.recipe, trainer.grid = recipe, shifted_linspace(recipe.grid.steps, _SHIFT)
-        return trainer
+        """A trainer on the current policy, if the recipe can share it. Otherwise that policy is dropped and a new one
+        made, which loads the model again. A trainer that the caller keeps would keep the old policy in memory.
+        """
+        key = policy_key(recipe)
+        if self._held is None or self._held[0] != key:
+            self.release()
+            policy = make_policy(self.load(recipe.model, self.device), recipe)
+            self._held = key, Trainer(recipe, policy, self.rewards, self.train_prompts)
+        return self._held[1].with_recipe(recipe)
+
+    def release(self) -> None:
+        """Drop the policy."""
+        self._held = None
+        gc.collect()  # modules of compiled models and adapters refer to each other
 
 
-def ground_on(model: str, device: torch.device, dtype: str | None = None) -> Ground:
-    """`model`: a recipe, whose model, rewards and prompts are taken, or flux-dev-shape. `dtype`: None leaves theirs."""
+def bench_setup(model: str, device: str, dtype: str | None = None, **settings: Any) -> BenchSetup:
+    """`model`: a recipe, for its model, rewards and prompts; or flux-dev-shape. `dtype`: None leaves the recipe's."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device}: must be cpu or cuda")
     changes = [] if dtype is None else [f"model.dtype={dtype}"]
     if model == FLUX_DEV_SHAPE:
-        base = flux_dev_recipe(changes)
-        return Ground(base, device, lambda recipe, on: flux_dev_shape(recipe.model, on), random_texts)
-    return Ground(
-        load_recipe(model, changes),
-        device,
-        lambda recipe, on: load_model(recipe.model, on),
-        lambda loaded, prompts: loaded.encode(prompts),
-    )
+        return BenchSetup(flux_dev_recipe(changes), torch.device(device), flux_dev_shape, **settings)
+    return BenchSetup(load_recipe(model, changes), torch.device(device), load_model, **settings)

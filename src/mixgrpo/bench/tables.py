@@ -1,21 +1,23 @@
-"""What was measured, for people: tables in the terminal."""
+"""Results as tables in the terminal."""
 
+import statistics
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from .cost import PARTS
+from .levers import FULL
 
 _CONSOLE = Console(highlight=False)
 
 
 def cost(result: dict[str, Any]) -> None:
-    table = _table("seconds", "calls", *PARTS, "images/s", "MiB")
-    table.caption = "calls an image, rollout + update; medians of an iteration; peak memory beside what is held"
-    ratios = _table("beside DanceGRPO", "model", "over slides", "iteration", "paper", "TFLOP/s")
-    ratios.caption = f"model: rollout and update; TFLOP/s in each, of {result['matrix_tflops']:.3g}"
-    for name, row in result["contenders"].items():
+    table = _table("seconds", "calls per image", *PARTS, "images/s", "peak MiB")
+    table.caption = "calls per image: rollout + update; seconds: medians; peak memory above what the model takes"
+    ratios = _table("relative to DanceGRPO", "model", "range", "iteration", "paper", "TFLOP/s")
+    ratios.caption = f"model: rollout and update; TFLOP/s: of each, of {result['matrix_tflops']:.3g} in matrix products"
+    for name, row in result["algorithms"].items():
         calls, ratio = row["calls_per_image"], row["model_time_ratio"]
         table.add_row(
             name,
@@ -27,34 +29,36 @@ def cost(result: dict[str, Any]) -> None:
         ratios.add_row(
             name,
             f"{ratio['median']:.3f}",
-            f"{ratio['least']:.3f}-{ratio['most']:.3f}",
+            f"{ratio['min']:.3f}-{ratio['max']:.3f}",
             f"{row['iteration_ratio']['median']:.3f}",
             _or_dash(row["published_ratio"], ".2f"),
             " + ".join(f"{rate:.2g}" for rate in row["tflops"].values()),
         )
-    _print(result, table)
-    _CONSOLE.print(ratios)
+    _print_model(result)
+    _CONSOLE.print(table, ratios, sep="\n")
 
 
 def levers(result: dict[str, Any]) -> None:
-    table = _table("", "model s", "beside turbo", "iteration s", "beside turbo")
+    table = _table("", "model s", f"relative to {FULL}", "iteration s", f"relative to {FULL}")
     for row in result["rows"]:
         table.add_row(
-            row["lever"],
+            row["variant"],
             f"{row['model_seconds']:.3f}",
             f"{row['model_time_ratio']:.2f}",
             f"{row['iteration_seconds']:.3f}",
             f"{row['iteration_ratio']:.2f}",
         )
-    _print(result, table)
+    _print_model(result)
+    _CONSOLE.print(table)
 
 
 def one_by_one(result: dict[str, Any]) -> None:
-    table = _table("", "model s", "one image at a time, s", "times faster")
+    table = _table("", "batched s", "one by one s", "speedup")
     for row in result["rows"]:
         seconds = (f"{row[name]:.3f}" for name in ("seconds", "one_by_one_seconds"))
-        table.add_row(row["contender"], *seconds, f"{row['times_faster']:.1f}")
-    _print(result, table)
+        table.add_row(row["algorithm"], *seconds, f"{row['speedup']:.1f}")
+    _print_model(result)
+    _CONSOLE.print(table)
 
 
 def suffix(result: dict[str, Any]) -> None:
@@ -70,7 +74,8 @@ def suffix(result: dict[str, Any]) -> None:
             str(row["groups"]),
             f"{row['reward']:.3f}",
         )
-    _print(result, table)
+    _print_model(result)
+    _CONSOLE.print(table)
 
 
 def growth(result: dict[str, Any]) -> None:
@@ -84,20 +89,58 @@ def growth(result: dict[str, Any]) -> None:
             f"{row['predicted_to_measured']:.2f}",
             _or_dash(row["peak_mib"], ".0f"),
         )
-    _print(result, table)
+    _print_model(result)
+    _CONSOLE.print(table)
 
 
 def learning(result: dict[str, Any]) -> None:
-    table = _table("", "iterations", f"gain in {result['reward']}", "share of the time to DanceGRPO's end")
-    for name, row in result["contenders"].items():
-        share = row["share_of_the_time"]
+    table = _table("", "iterations", f"gain in {result['reward']}", "fraction of the time to DanceGRPO's result")
+    table.caption = "95% intervals over seeds"
+    for name, row in result["algorithms"].items():
+        fraction = row["time_fraction"]
         table.add_row(
             name,
             f"{row['iterations']:.0f}",
             _with_interval(row["gain"]),
-            "not reached by every seed" if share is None else _with_interval(share),
+            "not reached by every seed" if fraction is None else _with_interval(fraction),
         )
-    _print(result, table)
+    _print_model(result)
+    _CONSOLE.print(table, _gains_by_kind(result), sep="\n")
+
+
+def _gains_by_kind(result: dict[str, Any]) -> Table:
+    """A row per kind of prompt, a column per algorithm."""
+    gains = {name: row["gain_by_kind"] for name, row in result["algorithms"].items()}
+    table = _table("gain by kind", "prompts", *gains)
+    table.caption = "95% intervals over prompts"
+    for kind, first in next(iter(gains.values())).items():
+        table.add_row(kind, str(first["count"]), *(_with_interval(of_kind[kind]) for of_kind in gains.values()))
+    return table
+
+
+def serving(result: dict[str, Any]) -> None:
+    table = _table("reward", "concurrent requests", "one by one", "batched", "speedup", "images per call")
+    table.title = "Images per second over HTTP on one machine"
+    for row in result["rows"]:
+        table.add_row(
+            row["reward"],
+            str(row["concurrent_requests"]),
+            *(f"{statistics.median(row['images_per_second'][name]):.0f}" for name in ("single", "batched")),
+            f"{row['speedup']:.2f}",
+            f"{row['images_per_call']['batched']:.1f}",
+        )
+    _CONSOLE.print(table)
+
+
+def faults(result: dict[str, Any]) -> None:
+    table = _table("client, fault", "correct", "missing", "wrong", "requests", "seconds")
+    table.title = f"Scores of {result['images']} images, {result['threads']} threads"
+    for row in result["rows"]:
+        counts = (str(row[name]) for name in ("correct", "missing", "wrong", "requests"))
+        table.add_row(f"{row['client']}: {row['fault']}", *counts, f"{row['seconds']:.1f}")
+    _CONSOLE.print(table)
+    for error in dict.fromkeys(row["error"] for row in result["rows"] if row["fault"] == "down"):
+        _CONSOLE.print(error)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -108,13 +151,13 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _print(result: dict[str, Any], table: Table) -> None:
+def _print_model(result: dict[str, Any]) -> None:
+    shape = " x ".join(map(str, result["latent_shape"]))
     _CONSOLE.print(
-        f"{result['parameters'] / 1e6:,.1f} M parameters, {result['image_tokens']} image tokens, {result['prompts']} "
-        f"prompts x {result['group_size']} images, {result['dtype']}, tune {result['tune']}; {result['device']}, "
+        f"{result['parameters'] / 1e6:,.1f} M parameters, latents {shape}, {result['prompts']} prompts x "
+        f"{result['group_size']} images, {result['dtype']}, tune {result['tune']}; {result['device']}, "
         f"{result['threads']} threads, torch {result['torch']}"
     )
-    _CONSOLE.print(table)
 
 
 def _or_dash(value: float | None, form: str) -> str:
@@ -123,4 +166,4 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def _with_interval(estimate: dict[str, float | None]) -> str:
     half_width = estimate["half_width"]
-    return f"{estimate['mean']:.3f}" + ("" if half_width is None else f" +- {half_width:.3f}")
+    return f"{estimate['mean']:.3f}" + ("" if half_width is None else f" ± {half_width:.3f}")

@@ -1,4 +1,4 @@
-"""One iteration, part by part: seconds, rows that went through the model, peak memory."""
+"""The cost of one iteration, part by part: seconds, rows through the model, peak memory."""
 
 import statistics
 import time
@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mixgrpo.data.prompts import batch
+from mixgrpo.models.base import FlowModel
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.sampling.rollout import rollout
+from mixgrpo.training.generation import Generation
+from mixgrpo.training.trainer import Signal
 
 from .peak import Peak
-from .setup import Ground
+from .setup import BenchSetup
 
-_TIMES, _WARM_UP = 15, 5
+_REPETITIONS, _WARMUP = 15, 5
 
 
 @dataclass(frozen=True)
-class Lap:
+class IterationTiming:
     rollout: float
     decode: float
     reward: float
@@ -30,7 +33,7 @@ class Lap:
 
     @property
     def model_seconds(self) -> float:
-        """What the algorithm decides; pictures and their rewards cost the same under each."""
+        """The parts that the algorithm decides. Decoding and rewards cost the same under each."""
         return self.rollout + self.update
 
     @property
@@ -42,44 +45,63 @@ class Lap:
         return None if self.peak_bytes is None else self.peak_bytes / 2**20
 
 
-def lap(ground: Ground, recipe: Recipe, iteration: int, memory: bool = False) -> Lap:
-    """The parts one after the other, the update on every group: of equal rewards, which are skipped in training, one
-    contender would have more than another. `memory`: measure its peak, from a trimmed heap, which costs time.
+def time_iteration(setup: BenchSetup, recipe: Recipe, iteration: int, memory: bool = False) -> IterationTiming:
+    """The parts one after the other. The update takes all groups: training skips those of equal rewards, of which one
+    algorithm may have more than another. `memory`: also measure the peak, which costs time.
     """
-    trainer = ground.trainer(recipe)
-    trainer.iteration = iteration
-    model, size = trainer.model, recipe.rollout.group_size
-    prompts = batch(trainer.prompts, iteration, recipe.rollout.prompts, recipe.seed)
-    images = [prompt for prompt in prompts for _ in range(size)]
-    told = trainer.encode([prompt.text for prompt in prompts])
-    finished: list[tuple[slice, Tensor]] = []
-    peak = Peak(ground.device) if memory else None
-    clock = Clock(ground.device)
-    with _rows(model.transformer) as rows:
-        plan = recipe.plan_at(iteration, trainer.grid)
-        sampled = trainer.sample(plan, told, range(len(prompts)), lambda part, x: finished.append((part, x)))
-        rollout, rollout_rows = clock.lap(), sum(rows)
+    trainer = setup.trainer(recipe)
+    model, settings = trainer.model, recipe.rollout
+    prompts = batch(trainer.prompts, iteration, settings.prompts, recipe.seed)
+    prompt_of = [prompt for prompt in prompts for _ in range(settings.group_size)]
+    plan, conditioning = trainer.plan_at(iteration), trainer.encode(prompts)
+    peak = Peak(setup.device) if memory else None
+    clock = Clock(setup.device)
+    with _count_rows(model) as rows:
+        with trainer.precision():
+            sampled = rollout(
+                model,
+                plan,
+                conditioning,
+                trainer.noise_at(iteration),
+                group_size=settings.group_size,
+                micro_batch=settings.micro_batch,
+                shared_noise=settings.shared_noise,
+                share_computation=recipe.speed.share_computation,
+            )
+        rollout_seconds, rollout_rows = clock.split(), sum(rows)
         rows.clear()
         with trainer.precision():
-            pictures = [(part, model.decode(latents)) for part, latents in finished]
-        decode = clock.lap()
-        for part, drawn in pictures:
-            trainer.scorer.submit(drawn, images[part])
+            images = [model.decode(latents) for latents in torch.split(sampled.latents, settings.micro_batch)]
+        decode_seconds = clock.split()
+        for i, part in enumerate(images):
+            start = i * settings.micro_batch
+            trainer.scorer.submit(part, prompt_of[start : start + len(part)])
         trainer.scorer.collect()
-        reward = clock.lap()
-        advantage = torch.randn(len(images), generator=torch.Generator().manual_seed(iteration))
-        groups = [[*range(n * size, (n + 1) * size)] for n in range(len(prompts))]
-        trainer.update(sampled, told, advantage, range(len(prompts)), groups)
-        update = clock.lap()
-    return Lap(rollout, decode, reward, update, rollout_rows, sum(rows), peak.bytes() if peak else None)
+        reward_seconds = clock.split()
+        advantages = torch.randn(len(prompt_of), generator=torch.Generator().manual_seed(iteration))
+        groups = torch.arange(len(prompt_of)).view(len(prompts), -1).tolist()
+        trainer.update(iteration, Generation(sampled, conditioning), Signal(advantages, groups))
+        update_seconds = clock.split()
+    return IterationTiming(
+        rollout_seconds,
+        decode_seconds,
+        reward_seconds,
+        update_seconds,
+        rollout_rows,
+        sum(rows),
+        None if peak is None else peak.bytes(),
+    )
 
 
 class Clock:
+    """Waits for the device before it reads the time."""
+
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._last = self._now()
 
-    def lap(self) -> float:
+    def split(self) -> float:
+        """Seconds since the last split."""
         before, self._last = self._last, self._now()
         return self._last - before
 
@@ -90,24 +112,27 @@ class Clock:
 
 
 def median_seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Of some runs, after a few that warm up."""
-    for _ in range(_WARM_UP):
+    for _ in range(_WARMUP):
         run()
-    clock, laps = Clock(device), []
-    for _ in range(_TIMES):
+    clock, seconds = Clock(device), []
+    for _ in range(_REPETITIONS):
         run()
-        laps.append(clock.lap())
-    return statistics.median(laps)
+        seconds.append(clock.split())
+    return statistics.median(seconds)
 
 
 @contextmanager
-def _rows(transformer: torch.nn.Module) -> Iterator[list[int]]:
-    """The rows of every call while inside."""
+def _count_rows(model: FlowModel) -> Iterator[list[int]]:
+    """The rows of each forward pass in this context."""
     rows: list[int] = []
-    handle = transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: rows.append(len(kwargs["hidden_states"])), with_kwargs=True
-    )
+    handles = [
+        network.register_forward_pre_hook(
+            lambda module, args, kwargs: rows.append(len(kwargs["hidden_states"])), with_kwargs=True
+        )
+        for network in model.networks.values()
+    ]
     try:
         yield rows
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -1,107 +1,145 @@
-"""What the rest of the package needs from a text-to-image flow model. Nothing here knows of RL."""
+"""A diffusers pipeline seen as a velocity field over its latents. Nothing here knows of reinforcement learning.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+`FlowModel` is all that the rest of the package asks of a model. `PipelineModel` answers it for any diffusers pipeline,
+given the `Adapter` of its class: a table of functions and names.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.sampling.field import Conditioning, VelocityField
 from mixgrpo.sampling.schedule import SigmaGrid
 
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What the model is told about each prompt: tensors with one row a prompt, by the adapter's own names.
-
-    `common` are what all prompts share, such as the embedding of the empty prompt: one row each.
-    """
-
-    per_prompt: dict[str, Tensor]
-    common: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.per_prompt.values())))
-
-    @property
-    def device(self) -> torch.device:
-        return next(iter(self.per_prompt.values())).device
-
-    def __getitem__(self, rows: Tensor) -> "Conditioning":
-        """The conditioning of these prompts, in this order, with repeats."""
-        return Conditioning({name: tensor[rows] for name, tensor in self.per_prompt.items()}, self.common)
-
-
-class VelocityField(Protocol):
-    """All that a rollout needs of a model."""
-
-    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        """v(x, sigma) with guidance, row by row, in float32. Differentiable."""
+Networks = Mapping[str, ModelMixin]
+"""The networks that are trained, by their names in the pipeline. One, or several for different noise levels."""
 
 
 class FlowModel(VelocityField, Protocol):
-    """One diffusers pipeline, seen as a velocity field over packed latents."""
-
     @property
     def pipeline(self) -> DiffusionPipeline: ...
 
     @property
-    def transformer(self) -> ModelMixin:
-        """The network that is trained."""
+    def networks(self) -> Networks: ...
 
     @property
-    def stock_options(self) -> dict[str, Any]:
-        """What the stock pipeline is called with to do the same, beside prompt, size and steps."""
+    def device(self) -> torch.device: ...
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """The shape of one image's latents, as `velocity` takes them."""
+        """The shape of one sample's latents, as `velocity` takes them."""
 
     @property
-    def lora_targets(self) -> tuple[str, ...]:
-        """Names of the linear layers that get adapters: the attention projections."""
+    def lora_targets(self) -> Sequence[str]:
+        """Names of the linear layers that get LoRA adapters."""
 
     @property
-    def blocks(self) -> tuple[str, ...]:
-        """Names of the transformer's lists of repeated blocks: what is sharded, checkpointed, compiled."""
+    def blocks(self) -> Sequence[str]:
+        """Names of the networks' lists of repeated blocks, which can be compiled or sharded one by one."""
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        """The arguments with which the stock pipeline does the same, apart from prompt, size and steps."""
 
     def grid(self, num_steps: int) -> SigmaGrid:
-        """The noise levels of the pipeline's own scheduler at this image size."""
+        """The noise levels of the pipeline's own scheduler at this size."""
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+    def encode(self, prompts: Sequence[Prompt]) -> Conditioning: ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, height, width] in [0, 1], in float32."""
+        """Pixels [N, frames, 3, height, width] in [0, 1], in float32. An image is one frame."""
+
+    def with_networks(self, networks: Networks) -> "FlowModel":
+        """The same model with other networks; everything else is shared."""
 
 
-# What adapters are put on: the attention projections of image and text tokens, named alike in the three models.
-JOINT_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+@dataclass(frozen=True)
+class PipelineModel:
+    adapter: "Adapter"
+    pipeline: DiffusionPipeline
+    height: int
+    width: int
+    guidance_scale: float | None = None
+    max_sequence_length: int | None = None
+
+    def __post_init__(self) -> None:
+        multiple = self.adapter.size_multiple(self.pipeline)
+        if self.height % multiple or self.width % multiple:
+            # The stock pipelines round silently and would draw images of another size.
+            raise ValueError(
+                f"model.height x model.width = {self.height} x {self.width}: both must be multiples of {multiple}"
+            )
+        self.adapter.check(self)
+
+    @property
+    def networks(self) -> Networks:
+        return {name: getattr(self.pipeline, name) for name in self.adapter.networks}
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(next(iter(self.networks.values())).parameters()).device
+        return device
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return self.adapter.latent_shape(self)
+
+    @property
+    def lora_targets(self) -> Sequence[str]:
+        return self.adapter.lora_targets
+
+    @property
+    def blocks(self) -> Sequence[str]:
+        return self.adapter.blocks
+
+    @property
+    def stock_options(self) -> dict[str, Any]:
+        options = {**self.adapter.stock_options(self), "max_sequence_length": self.max_sequence_length}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def grid(self, num_steps: int) -> SigmaGrid:
+        return self.adapter.grid(self, num_steps)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[Prompt]) -> Conditioning:
+        return self.adapter.encode(self, prompts)
+
+    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+        return self.adapter.velocity(self, x, sigma, conditioning)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.adapter.decode(self, latents)
+
+    def with_networks(self, networks: Networks) -> "PipelineModel":
+        pipeline = copy.copy(self.pipeline)  # built anew from its components it would lose its other settings
+        pipeline.register_modules(**networks)
+        return replace(self, pipeline=pipeline)
 
 
-def model_timestep(sigma: Tensor, dtype: torch.dtype) -> Tensor:
-    """sigma on the scheduler's scale of 1000, rounded exactly as the stock pipelines round it: to the
-    latents' dtype, never to an integer.
-    """
-    return (sigma.float() * 1000).to(dtype)
+def _nothing_to_check(model: PipelineModel) -> None: ...
 
 
-def guided(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance."""
-    return unconditional + scale * (conditional - unconditional)
+@dataclass(frozen=True)
+class Adapter:
+    """What is particular to one pipeline class."""
 
-
-def check_size(height: int, width: int, multiple: int) -> None:
-    """A silently rounded size would train on other images than were asked for."""
-    if height % multiple or width % multiple:
-        raise ValueError(f"model.height x model.width = {height} x {width}: both must be multiples of {multiple}")
-
-
-def patches(height: int, width: int, vae_scale_factor: int) -> tuple[int, int]:
-    """Rows and columns of the 2 x 2 latent patches that packed models take as tokens."""
-    return height // (2 * vae_scale_factor), width // (2 * vae_scale_factor)
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """What a VAE puts out in [-1, 1]."""
-    return (images.float() / 2 + 0.5).clamp(0, 1)
+    lora_targets: tuple[str, ...]
+    blocks: tuple[str, ...]
+    size_multiple: Callable[[DiffusionPipeline], int]
+    """Height and width must be multiples of it."""
+    latent_shape: Callable[[PipelineModel], tuple[int, ...]]
+    grid: Callable[[PipelineModel, int], SigmaGrid]
+    stock_options: Callable[[PipelineModel], dict[str, Any]]
+    encode: Callable[[PipelineModel, Sequence[Prompt]], Conditioning]
+    velocity: Callable[[PipelineModel, Tensor, Tensor, Conditioning], Tensor]
+    decode: Callable[[PipelineModel, Tensor], Tensor]
+    networks: tuple[str, ...] = ("transformer",)
+    check: Callable[[PipelineModel], None] = _nothing_to_check
+    """Raises a ValueError if the pipeline cannot do what its settings ask for."""

@@ -1,87 +1,73 @@
 """FLUX.1: guidance is an input of the network (dev), or absent (schnell)."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
-from mixgrpo.sampling.schedule import SigmaGrid
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.sampling.field import Conditioning
 
-from .base import JOINT_ATTENTION, Conditioning, check_size, model_timestep, patches, to_unit_range
-from .scheduler import even_sigmas, scheduler_grid
+from .base import Adapter, PipelineModel
+from .common import JOINT_ATTENTION, packed_shape, patch_multiple, patches, pixels, scaled, timestep, unpacked
+from .scheduler import packed_grid
+
+_DEFAULT_GUIDANCE = 3.5
 
 
-@dataclass(frozen=True)
-class Flux:
-    pipeline: FluxPipeline
-    height: int
-    width: int
-    guidance_scale: float | None = None
-    max_sequence_length: int | None = None
-
-    lora_targets = JOINT_ATTENTION
-    blocks = ("transformer_blocks", "single_transformer_blocks")
-
-    def __post_init__(self) -> None:
-        check_size(self.height, self.width, 2 * self.pipeline.vae_scale_factor)
-        if self.guidance_scale is not None and not self.transformer.config.guidance_embeds:
-            raise ValueError(
-                f"model.guidance_scale = {self.guidance_scale}: this FLUX takes no guidance, the key must be null"
-            )
-
-    @property
-    def transformer(self) -> FluxTransformer2DModel:
-        return self.pipeline.transformer
-
-    @property
-    def _patches(self) -> tuple[int, int]:
-        return patches(self.height, self.width, self.pipeline.vae_scale_factor)
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        return math.prod(self._patches), self.transformer.config.in_channels
-
-    def grid(self, num_steps: int) -> SigmaGrid:
-        return scheduler_grid(self.pipeline.scheduler, num_steps, self.latent_shape[0], even_sigmas(num_steps))
-
-    @property
-    def stock_options(self) -> dict[str, Any]:
-        options = {"guidance_scale": self.guidance_scale, "max_sequence_length": self.max_sequence_length}
-        return {name: value for name, value in options.items() if value is not None}
-
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        embeds, pooled, text_ids = self.pipeline.encode_prompt(
-            list(prompts), None, max_sequence_length=self.max_sequence_length or 512
+def _check(model: PipelineModel) -> None:
+    if model.guidance_scale is not None and not model.pipeline.transformer.config.guidance_embeds:
+        raise ValueError(
+            f"model.guidance_scale = {model.guidance_scale}: this FLUX has no guidance input; leave the key out"
         )
-        image_ids = self.pipeline._prepare_latent_image_ids(1, *self._patches, embeds.device, embeds.dtype)
-        return Conditioning({"embeds": embeds, "pooled": pooled}, {"text_ids": text_ids, "image_ids": image_ids})
 
-    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype = self.transformer.dtype
-        guidance = None
-        if self.transformer.config.guidance_embeds:
-            scale = 3.5 if self.guidance_scale is None else self.guidance_scale
-            guidance = torch.full((len(x),), scale, device=x.device)
-        velocity: Tensor = self.transformer(
-            hidden_states=x.to(dtype),
-            timestep=model_timestep(sigma, dtype) / 1000,
-            guidance=guidance,
-            pooled_projections=conditioning.per_prompt["pooled"],
-            encoder_hidden_states=conditioning.per_prompt["embeds"],
-            txt_ids=conditioning.common["text_ids"],
-            img_ids=conditioning.common["image_ids"],
-            return_dict=False,
-        )[0]
-        return velocity.float()
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        latents = self.pipeline._unpack_latents(latents, self.height, self.width, self.pipeline.vae_scale_factor)
-        latents = latents / vae.config.scaling_factor + vae.config.shift_factor
-        return to_unit_range(vae.decode(latents.to(vae.dtype), return_dict=False)[0])
+def _stock_options(model: PipelineModel) -> dict[str, Any]:
+    return {"guidance_scale": model.guidance_scale}
+
+
+def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+    embeds, pooled, text_ids = model.pipeline.encode_prompt(
+        [prompt.text for prompt in prompts], None, max_sequence_length=model.max_sequence_length or 512
+    )
+    image_ids = model.pipeline._prepare_latent_image_ids(1, *patches(model), embeds.device, embeds.dtype)
+    return Conditioning({"embeds": embeds, "pooled": pooled}, {"text_ids": text_ids, "image_ids": image_ids})
+
+
+def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+    transformer = model.pipeline.transformer
+    guidance = None
+    if transformer.config.guidance_embeds:
+        scale = _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
+        guidance = torch.full((len(x),), scale, device=x.device)
+    velocity: Tensor = transformer(
+        hidden_states=x.to(transformer.dtype),
+        timestep=timestep(sigma, transformer.dtype) / 1000,
+        guidance=guidance,
+        pooled_projections=conditioning.per_prompt["pooled"],
+        encoder_hidden_states=conditioning.per_prompt["embeds"],
+        txt_ids=conditioning.common["text_ids"],
+        img_ids=conditioning.common["image_ids"],
+        return_dict=False,
+    )[0]
+    return velocity.float()
+
+
+def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
+    vae = model.pipeline.vae
+    return pixels(vae.decode(scaled(vae, unpacked(model, latents)).to(vae.dtype), return_dict=False)[0])
+
+
+FLUX = Adapter(
+    lora_targets=JOINT_ATTENTION,
+    blocks=("transformer_blocks", "single_transformer_blocks"),
+    size_multiple=patch_multiple,
+    latent_shape=packed_shape,
+    grid=packed_grid,
+    stock_options=_stock_options,
+    encode=_encode,
+    velocity=_velocity,
+    decode=_decode,
+    check=_check,
+)

@@ -1,104 +1,86 @@
 """Qwen-Image: true classifier-free guidance whose result keeps the conditional norm; masked text tokens."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import QwenImagePipeline, QwenImageTransformer2DModel
 from torch import Tensor
 
-from mixgrpo.sampling.schedule import SigmaGrid
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.sampling.field import Conditioning
 
-from .base import JOINT_ATTENTION, Conditioning, check_size, guided, model_timestep, patches, to_unit_range
-from .scheduler import even_sigmas, scheduler_grid
+from .base import Adapter, PipelineModel
+from .common import JOINT_ATTENTION, guided, packed_shape, patch_multiple, patches, pixels, timestep, unpacked
+from .scheduler import packed_grid
+
+_DEFAULT_GUIDANCE = 4.0
+_NEGATIVE_PROMPT = " "
 
 
-@dataclass(frozen=True)
-class QwenImage:
-    pipeline: QwenImagePipeline
-    height: int
-    width: int
-    guidance_scale: float | None = None
-    max_sequence_length: int | None = None
+def _guidance(model: PipelineModel) -> float:
+    return _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
 
-    lora_targets = JOINT_ATTENTION
-    blocks = ("transformer_blocks",)
 
-    def __post_init__(self) -> None:
-        check_size(self.height, self.width, 2 * self.pipeline.vae_scale_factor)
+def _stock_options(model: PipelineModel) -> dict[str, Any]:
+    return {"true_cfg_scale": _guidance(model), "negative_prompt": _NEGATIVE_PROMPT}
 
-    @property
-    def transformer(self) -> QwenImageTransformer2DModel:
-        return self.pipeline.transformer
 
-    @property
-    def _patches(self) -> tuple[int, int]:
-        return patches(self.height, self.width, self.pipeline.vae_scale_factor)
+def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+    return Conditioning(_embeds(model, [prompt.text for prompt in prompts]), _embeds(model, [_NEGATIVE_PROMPT]))
 
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        return math.prod(self._patches), self.transformer.config.in_channels
 
-    def grid(self, num_steps: int) -> SigmaGrid:
-        return scheduler_grid(self.pipeline.scheduler, num_steps, self.latent_shape[0], even_sigmas(num_steps))
+def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
+    """The mask marks the real tokens; without padding there is none."""
+    embeds, mask = model.pipeline.encode_prompt(texts, max_sequence_length=model.max_sequence_length or 512)
+    return {"embeds": embeds} if mask is None else {"embeds": embeds, "mask": mask}
 
-    @property
-    def _guidance(self) -> float:
-        return 4.0 if self.guidance_scale is None else self.guidance_scale
 
-    @property
-    def stock_options(self) -> dict[str, Any]:
-        options = {
-            "true_cfg_scale": self._guidance,
-            "negative_prompt": " ",
-            "max_sequence_length": self.max_sequence_length,
-        }
-        return {name: value for name, value in options.items() if value is not None}
+def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
+    conditional = _predict(model, x, sigma, conditioning.per_prompt)
+    if _guidance(model) <= 1:
+        return conditional
+    # The two texts differ in length, so they take two calls.
+    negative = {name: tensor.expand(len(x), *tensor.shape[1:]) for name, tensor in conditioning.common.items()}
+    velocity = guided(_predict(model, x, sigma, negative), conditional, _guidance(model))
+    return velocity * (_token_norm(conditional) / _token_norm(velocity))
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        return Conditioning(self._encode(list(prompts)), self._encode([" "]))
 
-    def _encode(self, prompts: list[str]) -> dict[str, Tensor]:
-        """The mask tells real tokens from padding; without padding there is none."""
-        embeds, mask = self.pipeline.encode_prompt(prompts, max_sequence_length=self.max_sequence_length or 512)
-        return {"embeds": embeds} if mask is None else {"embeds": embeds, "mask": mask}
+def _predict(model: PipelineModel, x: Tensor, sigma: Tensor, text: dict[str, Tensor]) -> Tensor:
+    transformer = model.pipeline.transformer
+    velocity: Tensor = transformer(
+        hidden_states=x.to(transformer.dtype),
+        timestep=timestep(sigma, transformer.dtype) / 1000,
+        encoder_hidden_states=text["embeds"],
+        encoder_hidden_states_mask=text.get("mask"),
+        img_shapes=[[(1, *patches(model))]] * len(x),
+        return_dict=False,
+    )[0]
+    return velocity.float()
 
-    def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
-        conditional = self._predict(x, sigma, conditioning.per_prompt)
-        if self._guidance <= 1:
-            return conditional
-        # The two texts differ in length, so they go through the network one after the other.
-        untold = {name: tensor.expand(len(x), *tensor.shape[1:]) for name, tensor in conditioning.common.items()}
-        velocity = guided(self._predict(x, sigma, untold), conditional, self._guidance)
-        return velocity * (_token_norm(conditional) / _token_norm(velocity))
 
-    def _predict(self, x: Tensor, sigma: Tensor, text: dict[str, Tensor]) -> Tensor:
-        dtype = self.transformer.dtype
-        velocity: Tensor = self.transformer(
-            hidden_states=x.to(dtype),
-            timestep=model_timestep(sigma, dtype) / 1000,
-            encoder_hidden_states=text["embeds"],
-            encoder_hidden_states_mask=text.get("mask"),
-            img_shapes=[[(1, *self._patches)]] * len(x),
-            return_dict=False,
-        )[0]
-        return velocity.float()
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        vae = self.pipeline.vae
-        latents = self.pipeline._unpack_latents(latents, self.height, self.width, self.pipeline.vae_scale_factor)
-        mean, std = (
-            torch.tensor(values, device=latents.device).view(1, -1, 1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        latents = latents * std + mean
-        return to_unit_range(vae.decode(latents.to(vae.dtype), return_dict=False)[0][:, :, 0])
+def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
+    vae = model.pipeline.vae
+    mean, std = (
+        torch.tensor(values, device=latents.device).view(1, -1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    latents = unpacked(model, latents) * std + mean
+    return pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0][:, :, 0])
 
 
 def _token_norm(velocity: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(velocity, dim=-1, keepdim=True)
     return norm
+
+
+QWEN_IMAGE = Adapter(
+    lora_targets=JOINT_ATTENTION,
+    blocks=("transformer_blocks",),
+    size_multiple=patch_multiple,
+    latent_shape=packed_shape,
+    grid=packed_grid,
+    stock_options=_stock_options,
+    encode=_encode,
+    velocity=_velocity,
+    decode=_decode,
+)

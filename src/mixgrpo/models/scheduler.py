@@ -1,4 +1,4 @@
-"""The noise levels a pipeline's own scheduler would walk, as a `SigmaGrid`."""
+"""The noise levels of a pipeline's own scheduler, as a `SigmaGrid`."""
 
 import math
 
@@ -7,15 +7,16 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from mixgrpo.sampling.schedule import SigmaGrid
 
+from .base import PipelineModel
+
 
 def scheduler_grid(
     scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int, image_tokens: int, sigmas: list[float] | None
 ) -> SigmaGrid:
-    """What the pipelines compute before their loop: `sigmas` are the unshifted levels they hand over, if any.
-
-    With dynamic shifting, the shift grows with the number of image tokens.
+    """What the pipelines compute before their loop. `sigmas`: the unshifted levels that they pass to the scheduler, if
+    any. With dynamic shifting the shift grows with the number of image tokens.
     """
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)  # the pipeline's own stays as it is
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)  # leave the pipeline's own unchanged
     config = scheduler.config
     mu = None
     shift = float(scheduler.shift)
@@ -35,6 +36,7 @@ def scheduler_grid(
     return SigmaGrid(tuple(scheduler.sigmas.tolist()), shift)
 
 
-def even_sigmas(num_steps: int) -> list[float]:
-    """1 down to 1 / T: what FLUX and Qwen-Image hand to their scheduler."""
-    return [1 - i / num_steps for i in range(num_steps)]
+def packed_grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
+    """FLUX.1 and Qwen-Image: evenly spaced levels from 1 to 1 / T, and one token per packed latent."""
+    even = [1 - i / num_steps for i in range(num_steps)]
+    return scheduler_grid(model.pipeline.scheduler, num_steps, model.latent_shape[0], even)

@@ -1,4 +1,4 @@
-"""Data parallelism as plain functions: whole groups go to ranks, sums come back. One process is a world of one."""
+"""Data parallelism: each rank takes whole groups, and gradients are summed. A single process is a world of one."""
 
 import os
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def start() -> None:
-    """Join the processes that torchrun started; alone, do nothing."""
+    """Join the processes that torchrun started. Does nothing in a single process."""
     if "RANK" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
@@ -29,14 +29,14 @@ def world_size() -> int:
 
 
 def device() -> torch.device:
-    """This process's own."""
+    """The device of this process."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def own(count: int) -> range:
-    """Which of `count` groups are this rank's: a run of neighbours, as even as possible."""
+def local_range(count: int) -> range:
+    """Which of `count` groups belong to this rank: contiguous, and as evenly split as possible."""
     bounds = [round(i * count / world_size()) for i in (rank(), rank() + 1)]
     return range(*bounds)
 
@@ -53,9 +53,9 @@ def sum_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def gather(value: Any) -> list[Any]:
-    """A small object of each rank, in their order."""
+    """A small object from each rank, in rank order."""
     if not dist.is_initialized():
         return [value]
-    everyone: list[Any] = [None] * world_size()
-    dist.all_gather_object(everyone, value)
-    return everyone
+    per_rank: list[Any] = [None] * world_size()
+    dist.all_gather_object(per_rank, value)
+    return per_rank

@@ -1,1 +1,1 @@
-"""How the tiny model that ships was made, from random weights."""
+"""Pre-training of the tiny model that ships with the package, from random weights."""

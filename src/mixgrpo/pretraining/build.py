@@ -1,7 +1,7 @@
 """The tiny FLUX before training: a complete `FluxPipeline` with random weights.
 
-2.3 M parameters, 64 image tokens of 8 x 8 pixels, guidance as an input like FLUX.1-dev. Its tokenizers know
-the words of the world of scenes, and single letters for the words to be written.
+2.3 M parameters, 64 image tokens of 8 x 8 pixels, and guidance as an input, like FLUX.1-dev. The vocabulary of its
+tokenizers is that of the world of scenes, plus single letters for the words to write.
 """
 
 import string
@@ -12,11 +12,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config,
 from mixgrpo.scenes.captions import BACKGROUNDS, COLOURS, NUMBERS, RELATIONS, SHAPES, plural
 
 TEXT_TOKENS = 16
-"""The longest caption has 14; pass it as `max_sequence_length` to the pipeline."""
+"""The longest caption has 14 tokens. Pass this value to the pipeline as `max_sequence_length`."""
 
 _LATENT_CHANNELS = 8
 _TEXT_WIDTH = 64
-_CLIP_TOKENS = 24  # instead of 77: as many as the longest caption has
+_CLIP_TOKENS = 24  # the length of the longest caption; CLIP's own is 77
 
 
 def build() -> FluxPipeline:
@@ -106,7 +106,7 @@ def _t5_tokenizer() -> T5Tokenizer:
 
 
 def _clip_vocabulary() -> dict[str, int]:
-    """Letters inside and at the end of a word, what merges of them make up the words, and the two marks."""
+    """Letters inside and at the end of a word, the merges that build the words, and the start and end tokens."""
     letters = [*string.ascii_lowercase, '"']
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
     tokens += ["".join(merge) for merge in _clip_merges()]
@@ -114,7 +114,7 @@ def _clip_vocabulary() -> dict[str, int]:
 
 
 def _clip_merges() -> list[tuple[str, str]]:
-    """Byte-pair merges that build each word from its left end."""
+    """Byte-pair merges that build each word from left to right."""
     merges: dict[tuple[str, str], None] = {}
     for word in _words():
         parts = [*word[:-1], f"{word[-1]}</w>"]

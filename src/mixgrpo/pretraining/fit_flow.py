@@ -1,12 +1,12 @@
-"""Train transformer and text encoders together, in two phases.
+"""Train the transformer and the text encoders together, in two phases.
 
-First velocity matching, v = noise - image, with a caption in ten left out. Two linear heads ask for more, and
-are thrown away. One on the first block asks each patch where it is, which FLUX says only by rotations in its
-attention. One on a middle block asks what the clean picture shows there: from far in the noise only the caption
-can tell, so the captions are learned sooner. Times lean to that end, too: a patch shows much through the noise.
-
-Then, as FLUX.1-dev was made, guidance distillation: the network learns, for a guidance scale it is told, what
-classifier-free guidance of its own earlier self would say.
+1. Velocity matching, v = noise - image, with one caption in ten replaced by the empty one. Two auxiliary linear heads,
+   discarded afterwards, speed it up. A head on the first block predicts the position of each patch, which FLUX encodes
+   only in the rotary embeddings of its attention. A head on a middle block predicts the content of each patch in the
+   clean image: at high noise levels only the caption reveals it, so captions are learned sooner. Noise levels are
+   drawn more often from the high end for the same reason, because a patch remains recognisable through much noise.
+2. Guidance distillation, as for FLUX.1-dev: the network takes the guidance scale as an input and learns to predict the
+   result of classifier-free guidance with the network from the end of phase 1.
 """
 
 import copy
@@ -24,30 +24,30 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mixgrpo.scenes.render import SIZE
 
 from .fit_vae import Log
-from .stream import COLOUR_NAMES, FORM_NAMES, NOTHING, PATCH, examples
+from .stream import COLOUR_NAMES, EMPTY, PATCH, SYMBOL_NAMES, examples
 from .tokens import tokenize
 
 _DROPPED_CAPTIONS = 0.1
-_NAMING_WEIGHT, _PLACING_WEIGHT = 0.3, 0.3
-_NOTHING_WEIGHT = 0.2  # most patches show nothing, and that says little of the caption
-_STRONGEST_GUIDANCE = 5.0
-_AVERAGING = 0.999
-_MATRIX_RATE, _OTHER_RATE = 8e-3, 3e-3
+_CONTENT_WEIGHT, _POSITION_WEIGHT = 0.3, 0.3
+_EMPTY_WEIGHT = 0.2  # most patches are empty, which says little about the caption
+_MAX_GUIDANCE = 5.0
+_EMA_DECAY = 0.999
+_MATRIX_LEARNING_RATE, _OTHER_LEARNING_RATE = 8e-3, 3e-3
 
 _SIDE = SIZE // PATCH
 
-Look = Callable[[int, FluxPipeline], None]
+OnCheckpoint = Callable[[int, FluxPipeline], None]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded once, drawn from many times."""
+    """The training set, encoded once."""
 
     latents: Tensor
-    """[scenes, patches, channels], as the transformer sees them"""
-    shown: Tensor
+    """[scenes, patches, channels], packed for the transformer."""
+    patch_labels: Tensor
     tokens: list[Tensor]
-    """For each of the text encoders, [scenes, length]"""
+    """For each text encoder, [scenes, length]."""
 
 
 def fit_flow(
@@ -58,14 +58,14 @@ def fit_flow(
     batch: int,
     seed: int,
     log: Log,
-    look: Look,
+    on_checkpoint: OnCheckpoint,
 ) -> None:
-    """`look` is called now and then with the pipeline as it would be if training ended here."""
+    """`on_checkpoint` is called every 1000 steps with the step and the pipeline with the averaged weights."""
     training = _Training(pipeline, data, batch, seed)
-    # The fused attention's backward pass is slow on a CPU: half of a step's time, at this size.
+    # Not fused attention: on a CPU and at this size its backward pass takes half of a step's time.
     with sdpa_kernel(SDPBackend.MATH):
-        for phase, count, rate in (("flow", steps, 1.0), ("distillation", distillation_steps, 0.2)):
-            training.begin(count, rate)
+        for phase, count, rate_factor in (("flow", steps, 1.0), ("distillation", distillation_steps, 0.2)):
+            training.begin_phase(count, rate_factor)
             smoothed = None
             for step in range(count):
                 losses = training.flow_losses() if phase == "flow" else training.distillation_losses()
@@ -75,7 +75,7 @@ def fit_flow(
                 if (step + 1) % 50 == 0:
                     log(phase=phase, step=step + 1, loss=smoothed)
                 if (step + 1) % 1000 == 0:
-                    look(step + 1, training.averaged_pipeline())
+                    on_checkpoint(step + 1, training.averaged_pipeline())
     training.network.load_state_dict(training.average.state_dict())
     training.network.eval().requires_grad_(False)
 
@@ -86,30 +86,32 @@ class _Training:
         self.network = nn.ModuleList([pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2])
         self.network.train().requires_grad_(True)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.nothing = tokenize(pipeline, [""])
+        self.empty_tokens = tokenize(pipeline, [""])
         self.image_ids = pipeline._prepare_latent_image_ids(1, _SIDE, _SIDE, "cpu", torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
         self.order: list[int] = []
 
-    def begin(self, steps: int, rate: float) -> None:
-        """A phase: from the averaged weights of the one before, which stay as its teacher."""
+    def begin_phase(self, steps: int, rate_factor: float) -> None:
+        """Starts from the averaged weights of the previous phase, a copy of which becomes the teacher."""
         self.network.load_state_dict(self.average.state_dict())
         self.teacher = copy.deepcopy(self.average)
         transformer = self.pipeline.transformer
-        self.placing_head = nn.Linear(transformer.inner_dim, 2 * _SIDE)
-        self.naming_head = nn.Linear(transformer.inner_dim, 2 + len(COLOUR_NAMES) + len(FORM_NAMES))
-        # Muon for the matrices between embeddings and output, AdamW for the rest.
+        self.position_head = nn.Linear(transformer.inner_dim, 2 * _SIDE)
+        self.content_head = nn.Linear(transformer.inner_dim, 2 + len(COLOUR_NAMES) + len(SYMBOL_NAMES))
+        # Muon for the matrices between the embeddings and the output layer, AdamW for the rest.
         matrices = [
             parameter
             for name, parameter in transformer.named_parameters()
             if parameter.ndim == 2 and "embedder" not in name and not name.startswith("proj_out")
         ]
-        chosen = {id(parameter) for parameter in matrices}
-        heads = nn.ModuleList([self.placing_head, self.naming_head])
-        others = [p for p in (*self.network.parameters(), *heads.parameters()) if id(p) not in chosen]
+        matrix_ids = {id(parameter) for parameter in matrices}
+        heads = nn.ModuleList([self.position_head, self.content_head])
+        others = [p for p in (*self.network.parameters(), *heads.parameters()) if id(p) not in matrix_ids]
         self.optimizers = [
-            torch.optim.Muon(matrices, lr=rate * _MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=rate * _OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.01),
+            torch.optim.Muon(
+                matrices, lr=rate_factor * _MATRIX_LEARNING_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(others, lr=rate_factor * _OTHER_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01),
         ]
         self.schedules = [
             torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_hold_decay(step, steps))
@@ -117,11 +119,11 @@ class _Training:
         ]
 
     def flow_losses(self) -> list[Tensor]:
-        rows, x, sigma, velocity_target = self._noised()
+        rows, x, sigma, target = self._noised_batch()
         dropped = torch.rand(len(rows), generator=self.generator) < _DROPPED_CAPTIONS
-        told = [
-            torch.where(dropped[:, None], none, tokens[rows])
-            for none, tokens in zip(self.nothing, self.data.tokens, strict=True)
+        tokens = [
+            torch.where(dropped[:, None], empty, ids[rows])
+            for empty, ids in zip(self.empty_tokens, self.data.tokens, strict=True)
         ]
         transformer = self.pipeline.transformer
         patches: list[Tensor] = []
@@ -130,39 +132,41 @@ class _Training:
             for block in (transformer.transformer_blocks[0], transformer.single_transformer_blocks[0])
         ]
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = velocity(self.network, x, sigma, torch.ones(len(rows)), told, self.image_ids)
-            placed = self.placing_head(patches[0]).float()
-            named = self.naming_head(patches[1]).float().flatten(0, 1)
+            predicted = velocity(self.network, x, sigma, torch.ones(len(rows)), tokens, self.image_ids)
+            positions = self.position_head(patches[0]).float()
+            contents = self.content_head(patches[1]).float().flatten(0, 1)
         for hook in hooks:
             hook.remove()
-        colour, form = self.data.shown[rows].flatten(0, 1).unbind(1)
-        naming = _naming_loss(named[:, : 1 + len(COLOUR_NAMES)], colour)
-        naming = naming + _naming_loss(named[:, 1 + len(COLOUR_NAMES) :], form)
-        flow = functional.mse_loss(predicted.float(), velocity_target)
-        return [flow, _NAMING_WEIGHT * naming, _PLACING_WEIGHT * _placing_loss(placed)]
+        colour, symbol = self.data.patch_labels[rows].flatten(0, 1).unbind(1)
+        content = _content_loss(contents[:, : 1 + len(COLOUR_NAMES)], colour)
+        content = content + _content_loss(contents[:, 1 + len(COLOUR_NAMES) :], symbol)
+        flow = functional.mse_loss(predicted.float(), target)
+        return [flow, _CONTENT_WEIGHT * content, _POSITION_WEIGHT * _position_loss(positions)]
 
     def distillation_losses(self) -> list[Tensor]:
-        rows, x, sigma, _ = self._noised()
+        rows, x, sigma, _ = self._noised_batch()
         count = len(rows)
-        told = [tokens[rows] for tokens in self.data.tokens]
-        untold = [tokens.expand(count, -1) for tokens in self.nothing]
-        guidance = 1 + (_STRONGEST_GUIDANCE - 1) * torch.rand(count, generator=self.generator)
+        tokens = [ids[rows] for ids in self.data.tokens]
+        empty_tokens = [ids.expand(count, -1) for ids in self.empty_tokens]
+        guidance = 1 + (_MAX_GUIDANCE - 1) * torch.rand(count, generator=self.generator)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                conditional = velocity(self.teacher, x, sigma, torch.ones(count), told, self.image_ids).float()
-                unconditional = velocity(self.teacher, x, sigma, torch.ones(count), untold, self.image_ids).float()
-            predicted = velocity(self.network, x, sigma, guidance, told, self.image_ids)
+                conditional = velocity(self.teacher, x, sigma, torch.ones(count), tokens, self.image_ids).float()
+                unconditional = velocity(
+                    self.teacher, x, sigma, torch.ones(count), empty_tokens, self.image_ids
+                ).float()
+            predicted = velocity(self.network, x, sigma, guidance, tokens, self.image_ids)
         target = torch.lerp(unconditional, conditional, guidance.view(-1, 1, 1))
         return [functional.mse_loss(predicted.float(), target)]
 
-    def _noised(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows of the data, x and sigma there, and the velocity from noise to image."""
+    def _noised_batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The next mini-batch: row numbers, noised latents x, their sigma, and the target velocity noise - image."""
         if len(self.order) < self.batch:
             self.order = torch.randperm(len(self.data.latents), generator=self.generator).tolist()
         rows, self.order = torch.tensor(self.order[: self.batch]), self.order[self.batch :]
         image = self.data.latents[rows]
         noise = torch.randn(image.shape, generator=self.generator)
-        # Logit-normal, shifted as the scheduler shifts its grid.
+        # Logit-normal, with the same time shift as the scheduler's grid.
         shift = math.log(self.pipeline.scheduler.config.shift)
         sigma = torch.sigmoid(torch.randn(self.batch, generator=self.generator) + shift)
         return rows, torch.lerp(image, noise, sigma.view(-1, 1, 1)), sigma, noise - image
@@ -176,7 +180,7 @@ class _Training:
             optimizer.step()
         for schedule in self.schedules:
             schedule.step()
-        decay = min(_AVERAGING, (step + 1) / (step + 10))
+        decay = min(_EMA_DECAY, (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_([*self.average.parameters()], [*self.network.parameters()], 1 - decay)
 
@@ -187,17 +191,17 @@ class _Training:
         )
 
 
-def _placing_loss(placed: Tensor) -> Tensor:
-    """[pictures, patches, rows + columns]: in which row and which column is each patch?"""
-    place = torch.arange(_SIDE**2).repeat(len(placed))
-    rows, columns = torch.split(placed.flatten(0, 1), _SIDE, dim=1)
-    return functional.cross_entropy(rows, place // _SIDE) + functional.cross_entropy(columns, place % _SIDE)
+def _position_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of each patch's row and column. Logits [images, patches, rows + columns]."""
+    position = torch.arange(_SIDE**2).repeat(len(logits))
+    rows, columns = torch.split(logits.flatten(0, 1), _SIDE, dim=1)
+    return functional.cross_entropy(rows, position // _SIDE) + functional.cross_entropy(columns, position % _SIDE)
 
 
-def _naming_loss(named: Tensor, names: Tensor) -> Tensor:
-    weights = torch.ones(named.shape[1])
-    weights[NOTHING] = _NOTHING_WEIGHT
-    return functional.cross_entropy(named, names, weights)
+def _content_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    weights = torch.ones(logits.shape[1])
+    weights[EMPTY] = _EMPTY_WEIGHT
+    return functional.cross_entropy(logits, labels, weights)
 
 
 @torch.no_grad()
@@ -206,21 +210,21 @@ def encode_examples(pipeline: FluxPipeline, count: int, seed: int) -> Examples:
     source = itertools.islice(examples(seed), count)
     captions: list[str] = []
     latents: list[Tensor] = []
-    shown: list[Tensor] = []
+    patch_labels: list[Tensor] = []
     while batch := [*itertools.islice(source, 256)]:
         captions += [example.caption for example in batch]
-        shown += [example.shown for example in batch]
+        patch_labels += [example.patch_labels for example in batch]
         with torch.autocast("cpu", torch.bfloat16):
-            encoded = vae.encode(torch.stack([example.picture for example in batch])).latent_dist.mean.float()
+            encoded = vae.encode(torch.stack([example.image for example in batch])).latent_dist.mean.float()
         encoded = (encoded - vae.config.shift_factor) * vae.config.scaling_factor
         latents.append(pipeline._pack_latents(encoded, len(batch), *encoded.shape[1:]))
-    return Examples(torch.cat(latents), torch.stack(shown), tokenize(pipeline, captions))
+    return Examples(torch.cat(latents), torch.stack(patch_labels), tokenize(pipeline, captions))
 
 
 def velocity(
     network: nn.ModuleList, x: Tensor, sigma: Tensor, guidance: Tensor, tokens: list[Tensor], image_ids: Tensor
 ) -> Tensor:
-    """The pipeline's own computation, from token ids, differentiable throughout."""
+    """The velocity that the pipeline computes, but from token ids and differentiable."""
     transformer, clip, t5 = network
     predicted: Tensor = transformer(
         hidden_states=x,
@@ -236,5 +240,5 @@ def velocity(
 
 
 def warm_up_hold_decay(step: int, steps: int) -> float:
-    """Linearly up over the first 100 steps, down to nothing over the last 40%."""
+    """Linear warm-up over the first 100 steps, linear decay to 0 over the last 40%."""
     return min(1.0, (step + 1) / 100, (steps - step) / (0.4 * steps))

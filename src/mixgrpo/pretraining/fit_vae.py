@@ -1,4 +1,4 @@
-"""Train the VAE: reconstruct from slightly noisy latents, kept small; then fix their scale."""
+"""Train the VAE: reconstruct images from small, slightly noisy latents, then set the latents' scale and shift."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ Log = Callable[..., None]
 
 
 def fit_vae(vae: AutoencoderKL, steps: int, batch: int, seed: int, log: Log) -> None:
-    source = (example.picture for example in examples(seed))
+    source = (example.image for example in examples(seed))
     _fit(vae, [*vae.parameters()], source, steps, batch, 3e-3, partial(log, phase="vae"))
     with torch.no_grad():
         latents = vae.encode(torch.stack([*itertools.islice(source, 512)])).latent_dist.mean
@@ -23,9 +23,9 @@ def fit_vae(vae: AutoencoderKL, steps: int, batch: int, seed: int, log: Log) -> 
 
 
 def sharpen_decoder(vae: AutoencoderKL, steps: int, batch: int, seed: int, log: Log) -> None:
-    """Teach the decoder alone some more: what latents mean stays as the flow has learned it."""
-    torch.manual_seed(seed)  # so that it can be repeated without all that came before
-    source = (example.picture for example in examples(seed))
+    """Continue training the decoder alone. The meaning of the latents, which the flow has learned, does not change."""
+    torch.manual_seed(seed)  # reproducible without repeating the earlier phases
+    source = (example.image for example in examples(seed))
     _fit(vae, [*vae.decoder.parameters()], source, steps, batch, 1.5e-3, partial(log, phase="decoder"))
 
 
@@ -44,14 +44,14 @@ def _fit(
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_warm_up_and_decay, steps=steps))
     for step in range(steps):
-        pictures = torch.stack([*itertools.islice(source, batch)]).contiguous(memory_format=torch.channels_last)
+        images = torch.stack([*itertools.islice(source, batch)]).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(pictures).latent_dist.mode()
+            latents = vae.encode(images).latent_dist.mode()
             decoded = vae.decode(latents + 0.05 * torch.randn_like(latents)).sample
-        error = decoded.float() - pictures
-        # Things cover a tenth of a picture: weighed up, or their colours are learned last.
-        ground = pictures[:, :, :1, :1]
-        weight = 1 + 4 * ((pictures - ground).abs().amax(1, keepdim=True) > 0.05)
+        error = decoded.float() - images
+        # Shapes cover a tenth of an image. Without a higher weight their colours are learned last.
+        background = images[:, :, :1, :1]
+        weight = 1 + 4 * ((images - background).abs().amax(1, keepdim=True) > 0.05)
         size = latents.float().square().mean()
         loss = (weight * error.square()).mean() + 0.1 * error.abs().mean() + 1e-3 * size
         optimizer.zero_grad()
@@ -66,7 +66,7 @@ def _fit(
 
 
 def _warm_up_and_decay(step: int, steps: int) -> float:
-    """Linearly up over the first 4%, then down along a cosine to 1%."""
+    """Linear warm-up over the first 4% of the steps, then cosine decay to 1%."""
     warm_up = max(1, steps // 25)
     if step < warm_up:
         return (step + 1) / warm_up

@@ -1,8 +1,8 @@
-"""Make the tiny FLUX from nothing: its VAE, its text encoders, the flow; then the decoder once more.
+"""Train the tiny FLUX from scratch: the VAE, the text encoders, the flow, then the decoder again.
 
     make pretrain
 
-Everything is drawn from the seed: scenes from the training stream, noise, times.
+Everything random depends on the seed alone: the scenes of the training stream, the noise, the noise levels.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from .report import accuracy, adapt_tiny, sample, sample_grid
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is trained. The shipped weights come from the defaults."""
+    """The amount of training. The shipped weights were trained with the defaults."""
 
     seed: int = 0
     vae_steps: int = 1500
@@ -42,12 +42,12 @@ class Budget:
 
 
 def pretrain(folder: Path, budget: Budget) -> FluxPipeline:
-    """Train, and save the pipeline with its log into `folder`."""
+    """Train, and save the pipeline and its log in `folder`."""
     torch.manual_seed(budget.seed)
     pipeline = build()
     folder.mkdir(parents=True, exist_ok=True)
-    # Prompts to look at on the way: new ones of the training stream, never the held-out set.
-    looked_at = [*itertools.islice(train_requests(budget.seed + 3), 16 * len(KINDS))]
+    # For the evaluation during training: further requests of the training stream, never the held-out set.
+    requests = [*itertools.islice(train_requests(budget.seed + 3), 16 * len(KINDS))]
     with (folder / "pretrain.jsonl").open("w", encoding="utf-8") as file:
         begin = time.monotonic()
 
@@ -63,18 +63,25 @@ def pretrain(folder: Path, budget: Budget) -> FluxPipeline:
                 flush=True,
             )
 
-        def look(step: int, pipeline: FluxPipeline) -> None:
-            pictures = sample(adapt_tiny(pipeline, guidance=1.0), looked_at)
-            result = accuracy(looked_at, pictures)
-            sample_grid(looked_at[:24], pictures[:24]).save(folder / f"samples-{step:05}.png")
-            log(phase="look", step=step, **{name: row["strict"] for name, row in result.items()})
+        def on_checkpoint(step: int, pipeline: FluxPipeline) -> None:
+            images = sample(adapt_tiny(pipeline, guidance=1.0), requests)
+            result = accuracy(requests, images)
+            sample_grid(requests[:24], images[:24]).save(folder / f"samples-{step:05}.png")
+            log(phase="evaluation", step=step, **{name: row["strict"] for name, row in result.items()})
 
         fit_vae(pipeline.vae, budget.vae_steps, budget.vae_batch, budget.seed + 1, log)
         fit_text(pipeline, budget.text_steps, budget.text_batch, budget.seed + 4, log)
         data = encode_examples(pipeline, budget.scenes, budget.seed + 2)
         log(phase="encode", step=budget.scenes)
         fit_flow(
-            pipeline, data, budget.flow_steps, budget.distillation_steps, budget.flow_batch, budget.seed, log, look
+            pipeline,
+            data,
+            budget.flow_steps,
+            budget.distillation_steps,
+            budget.flow_batch,
+            budget.seed,
+            log,
+            on_checkpoint,
         )
         sharpen_decoder(pipeline.vae, budget.decoder_steps, budget.vae_batch, budget.seed + 5, log)
     pipeline.save_pretrained(folder, safe_serialization=True)

@@ -1,4 +1,4 @@
-"""How good the tiny model is: strict accuracy per kind on the held-out set, its VAE, samples, the loss curve.
+"""Report on the tiny model: accuracy per kind on the held-out set, VAE quality, sample images and loss curves.
 
 python -m mixgrpo.pretraining.report FOLDER
 """
@@ -21,17 +21,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from mixgrpo.data.prompts import prompts_of
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
+from mixgrpo.models.text_cache import encoder_of
+from mixgrpo.recipe.sections import SpeedConfig
 from mixgrpo.runs.sheet import Tile, sheet
 from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.sampling.plan import ode_plan
-from mixgrpo.sampling.rollout import rollout
+from mixgrpo.scenes.analysis import Pixels
 from mixgrpo.scenes.captions import KINDS, Request, caption
 from mixgrpo.scenes.prompts import evaluation_requests, train_requests, unseen
 from mixgrpo.scenes.render import SIZE, compose, draw
-from mixgrpo.scenes.sight import Pixels
 from mixgrpo.scenes.verifier import graded, strict
+from mixgrpo.training.generation import images_of
+from mixgrpo.training.scoring import to_pil
 
 from .build import TEXT_TOKENS
 
@@ -46,39 +49,39 @@ def adapt_tiny(pipeline: FluxPipeline, guidance: float = GUIDANCE) -> FlowModel:
 
 
 def sample(model: FlowModel, requests: Sequence[Request], seed: int = 0, steps: int = STEPS) -> list[Pixels]:
-    """One picture a request, by Euler steps on the model's own grid."""
-    told = model.encode([caption(request) for request in requests])
+    """One image per request, by Euler steps on the model's own grid."""
+    prompts = prompts_of(caption(request) for request in requests)
+    encode = encoder_of(model, SpeedConfig(), MICRO_BATCH)
     noise = KeyedNoise(seed, 0, model.latent_shape)
-    latents = rollout(model, ode_plan(model.grid(steps)), told, noise, group_size=1, micro_batch=MICRO_BATCH).latents
-    pictures = torch.cat([model.decode(batch) for batch in torch.split(latents, MICRO_BATCH)])
-    return [*(pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+    images = images_of(model, encode, prompts, noise, steps=steps, micro_batch=MICRO_BATCH)
+    return [np.asarray(image) for _, frames in images for image in to_pil(frames[:, 0])]
 
 
 @torch.no_grad()
 def reconstruction(pipeline: FluxPipeline, count: int = 1400, seed: int = 31) -> dict[str, float]:
-    """True pictures there and back through the VAE: their PSNR, and how many the verifiers still accept."""
+    """Rendered images, encoded and decoded by the VAE: their PSNR and the fraction that the verifiers still accept."""
     rng = random.Random(seed)
     requests = [*itertools.islice(train_requests(seed), count)]
-    truth = torch.from_numpy(np.stack([draw(compose(request, rng)) for request in requests])).permute(0, 3, 1, 2)
+    rendered = torch.from_numpy(np.stack([draw(compose(request, rng)) for request in requests])).permute(0, 3, 1, 2)
     errors: list[Tensor] = []
     accepted: list[bool] = []
-    for batch in torch.split(truth.float() / 255, 50):
+    for batch in torch.split(rendered.float() / 255, 50):
         latents = pipeline.vae.encode(2 * batch - 1).latent_dist.mode()
         decoded = (pipeline.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
         errors.append((decoded - batch).square().mean((1, 2, 3)))
-        pictures = (decoded * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        accepted += [strict(*pair) for pair in zip(pictures, requests[len(accepted) :], strict=False)]
-    words = [met for met, request in zip(accepted, requests, strict=True) if request.word is not None]
+        images = (decoded * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        accepted += [strict(*pair) for pair in zip(images, requests[len(accepted) :], strict=False)]
+    accepted_words = [ok for ok, request in zip(accepted, requests, strict=True) if request.word is not None]
     return {
         "psnr": float(-10 * torch.cat(errors).log10().mean()),
         "accepted": sum(accepted) / count,
-        "words_accepted": sum(words) / len(words),
+        "words_accepted": sum(accepted_words) / len(accepted_words),
     }
 
 
-def accuracy(requests: Sequence[Request], pictures: Sequence[Pixels]) -> dict[str, Any]:
-    """Strict and graded means, per kind, over all, and over what training never combines."""
-    scores = [(strict(p, r), graded(p, r)) for r, p in zip(requests, pictures, strict=True)]
+def accuracy(requests: Sequence[Request], images: Sequence[Pixels]) -> dict[str, Any]:
+    """Mean strict and graded scores: per kind, over all images, and over those with an unseen colour-shape pair."""
+    scores = [(strict(i, r), graded(i, r)) for r, i in zip(requests, images, strict=True)]
     groups: dict[str, list[bool]] = {kind: [request.kind == kind for request in requests] for kind in KINDS}
     groups |= {"overall": [True] * len(requests), "never together": [unseen(request) for request in requests]}
     return {
@@ -89,8 +92,8 @@ def accuracy(requests: Sequence[Request], pictures: Sequence[Pixels]) -> dict[st
 
 
 def _summary(scores: Sequence[tuple[bool, float]]) -> dict[str, Any]:
-    """With Wilson's 95% interval of the strict share."""
-    n, right, z = len(scores), sum(met for met, _ in scores), 1.96
+    """The mean scores, with the 95% Wilson interval of the strict one."""
+    n, right, z = len(scores), sum(ok for ok, _ in scores), 1.96
     centre = (right + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
     return {
@@ -113,17 +116,17 @@ def show(result: dict[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def sample_grid(requests: Sequence[Request], pictures: Sequence[Pixels]) -> Image.Image:
-    """With their captions; a green line under those that are right, a red one under the others."""
+def sample_grid(requests: Sequence[Request], images: Sequence[Pixels]) -> Image.Image:
+    """The images with their captions. Correct ones are underlined in green, the others in red."""
     tiles = [
-        Tile([Image.fromarray(picture)], caption(request), [_RIGHT if strict(picture, request) else _WRONG])
-        for request, picture in zip(requests, pictures, strict=True)
+        Tile([Image.fromarray(image)], caption(request), [_RIGHT if strict(image, request) else _WRONG])
+        for request, image in zip(requests, images, strict=True)
     ]
     return sheet(tiles, columns=6)
 
 
 def loss_curve(log: Path) -> Image.Image:
-    """The three phases side by side, each loss on a logarithmic axis of its own."""
+    """The losses of the three phases side by side, each on its own logarithmic axis."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     width, height, pad = 320, 220, 40
     chart = Image.new("RGB", (3 * (width + pad) + pad, height + 2 * pad), "white")
@@ -151,19 +154,19 @@ def main(folder: Path) -> None:
     load_seconds = time.perf_counter() - begin
     requests = evaluation_requests()
     begin = time.perf_counter()
-    pictures = sample(model, requests)
-    result = accuracy(requests, pictures)
+    images = sample(model, requests)
+    result = accuracy(requests, images)
     show(result)
     seconds = (time.perf_counter() - begin) / len(requests)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     facts = {"megabytes": size / 1e6, "load_seconds": load_seconds, "seconds_per_image": seconds, "steps": STEPS}
     print("  ".join(f"{name} {value:.3g}" for name, value in facts.items()))
-    there_and_back = reconstruction(pipeline)
-    print("through the VAE: ", "  ".join(f"{name} {value:.4g}" for name, value in there_and_back.items()))
-    report = {**facts, "accuracy": result, "through_the_vae": there_and_back}
+    reconstructed = reconstruction(pipeline)
+    print("VAE reconstruction: ", "  ".join(f"{name} {value:.4g}" for name, value in reconstructed.items()))
+    report = {**facts, "accuracy": result, "through_the_vae": reconstructed}
     (folder / "accuracy.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    shown = [*range(0, len(requests), len(requests) // 24)][:24]
-    sample_grid([requests[i] for i in shown], [pictures[i] for i in shown]).save(folder / "samples.png")
+    chosen = [*range(0, len(requests), len(requests) // 24)][:24]
+    sample_grid([requests[i] for i in chosen], [images[i] for i in chosen]).save(folder / "samples.png")
     loss_curve(folder / "pretrain.jsonl").save(folder / "curve.png")
 
 

@@ -7,7 +7,7 @@ from .build import TEXT_TOKENS
 
 
 def tokenize(pipeline: FluxPipeline, captions: list[str]) -> list[Tensor]:
-    """Padded as the pipeline pads them."""
+    """Token ids of CLIP and T5, each [captions, length], padded as in the pipeline."""
     return [
         tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
         for tokenizer, length in (

@@ -1,7 +1,7 @@
 """Reading recipes: a shipped name or a YAML file, plus `key=value` overrides, checked against the schema.
 
-Whatever is wrong is refused here, in one sentence that names the key, the value and what is allowed.
-YAML is read by ruamel.yaml: it is YAML 1.2 (`1e-5` is a number) and refuses a key that is given twice.
+Every mistake is refused here, in one sentence with the key, the value and what is allowed. YAML is read by ruamel.yaml,
+which follows YAML 1.2 (`1e-5` is a number) and refuses duplicate keys.
 """
 
 import difflib
@@ -15,14 +15,15 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mixgrpo.wording import sentence
+from mixgrpo.sampling.window import WindowStrategy
+from mixgrpo.section import alternatives, sentence
 
-from .presets import ALGORITHMS, SECTIONS
-from .schema import Recipe, WindowConfig
+from .presets import PRESET_SECTIONS, PRESETS
+from .schema import Recipe
 
-RECIPES = Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parent / "shipped"
 
-# verl-omni's names for what we have under another.
+# verl-omni's names of some keys, accepted as they are.
 VERL_NAMES = {
     "sde_window_size": "window.size",
     "sde_window_range": "window.range",
@@ -33,12 +34,12 @@ VERL_NAMES = {
     "sde_type": "sde.type",
 }
 
-# What other trainers call some keys: not accepted, but understood well enough to name ours.
-_ELSEWHERE = {
+# What other trainers call some keys. Not accepted, but the error names ours.
+_NAMES_ELSEWHERE = {
     "lr": "update.learning_rate",
-    "beta": "update.kl",
-    "epsilon": "update.clip_range",
-    "num_iterations": "update.updates",
+    "beta": "objective.kl_weight",
+    "epsilon": "objective.clip_range",
+    "num_iterations": "update.minibatches",
     "num_generations": "rollout.group_size",
     "batch_size": "rollout.micro_batch",
     "max_steps": "iterations",
@@ -46,8 +47,8 @@ _ELSEWHERE = {
     "sampling_steps": "grid.steps",
 }
 
-_WINDOWS: dict[str, type[BaseModel]] = {
-    kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowConfig)[0])
+_STRATEGIES: dict[str, type[BaseModel]] = {
+    kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowStrategy)[0])
 }
 
 
@@ -56,12 +57,12 @@ class RecipeError(ValueError):
 
 
 def shipped_recipes() -> list[str]:
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a shipped name or a YAML file, with `key=value` overrides such as `window.size=2`."""
-    path = Path(source) if source.endswith((".yaml", ".yml")) else RECIPES / f"{source}.yaml"
+    path = Path(source) if source.endswith((".yaml", ".yml")) else SHIPPED / f"{source}.yaml"
     if not path.is_file():
         raise RecipeError(f"no recipe {source!r}: give a .yaml file or one of {', '.join(shipped_recipes())}")
     data = parse_yaml(path.read_text(encoding="utf-8"), what=source)
@@ -73,16 +74,16 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 def resolve(data: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Check a recipe given as nested mappings."""
     data = _from_verl(data)
-    credit = data.get("credit")
+    objective = _objective_type(data)
     for override in overrides:
         _apply(data, override)
-    kept_rate = not any("learning_rate=" in override for override in overrides)
-    if credit == "picture" and data.get("credit") != "picture" and kept_rate:
+    rate_given = any("learning_rate=" in override for override in overrides)
+    if objective == "image-credit" and _objective_type(data) != "image-credit" and not rate_given:
         raise RecipeError(
-            "update.learning_rate is the recipe's own, chosen for credit = 'picture'; noise, credited now, bears about "
-            "a third of it: give update.learning_rate too"
+            "update.learning_rate: the recipe's learning rate was tuned for objective.type = image-credit. "
+            "clipped-ratio needs about a third of it: set update.learning_rate"
         )
-    data = _with_algorithm(data)
+    data = _with_preset(data)
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
@@ -96,11 +97,16 @@ def parse_yaml(text: str, what: str) -> Any:
         raise RecipeError(f"{what}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def _from_verl(data: dict[str, Any]) -> dict[str, Any]:
-    """Rename verl-omni's keys, and keep what they mean there.
+def _objective_type(data: dict[str, Any]) -> Any:
+    section = data.get("objective")
+    return section.get("type") if isinstance(section, dict) else None
 
-    verl-omni's progressive window moves by its whole size and stays at the end; that is what its names
-    stand for here too, unless stride and wrap are given.
+
+def _from_verl(data: dict[str, Any]) -> dict[str, Any]:
+    """Rename verl-omni's keys and keep their meaning.
+
+    verl-omni's progressive window moves by its whole size and stays at the end. Its names stand for that here too,
+    unless stride and wrap are given.
     """
     renamed = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
     for name, key in VERL_NAMES.items():
@@ -109,7 +115,7 @@ def _from_verl(data: dict[str, Any]) -> dict[str, Any]:
         section, field = key.split(".")
         fields = renamed.setdefault(section, {})
         if field in fields:
-            raise RecipeError(f"{name} and {key} name the same setting: give one of them")
+            raise RecipeError(f"{name} and {key} are the same setting: give one of them")
         fields[field] = _verl_value(name, renamed.pop(name))
     window = renamed.get("window")
     if data.get("sample_strategy") == "progressive" and isinstance(window, dict):
@@ -123,15 +129,15 @@ def _verl_value(name: str, value: Any) -> Any:
     return "flow" if (name, value) == ("sde_type", "sde") else value
 
 
-def _with_algorithm(data: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the algorithm decides and the recipe leaves open. A window of another strategy than the
-    algorithm's is the recipe's own: nothing of the algorithm's window fits it.
+def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the algorithm's preset decides and the recipe leaves open. Where the recipe names another window
+    strategy or SDE type than the preset, none of the preset's keys for it apply.
     """
     name = data.get("algorithm", "mixgrpo")
-    if name not in ALGORITHMS:
-        raise RecipeError(f"algorithm = {name!r}: must be {_or([*ALGORITHMS])}")
+    if name not in PRESETS:
+        raise RecipeError(f"algorithm = {name!r}: must be {alternatives(PRESETS)}")
     filled = dict(data)
-    for section, preset in ALGORITHMS[name].items():
+    for section, preset in PRESETS[name].items():
         own = data.get(section, {})
         if not isinstance(own, dict):
             continue
@@ -155,25 +161,27 @@ def _apply(data: dict[str, Any], override: str) -> None:
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise RecipeError(f"{name}: {section} holds a value, not keys; {_nearest(name)}")
-    if [*sections, field] == ["window", "strategy"] and value in _WINDOWS:
-        # Another strategy has other keys: those of the recipe's own that it does not know go with the old one.
-        for key in target.keys() - _WINDOWS[value].model_fields.keys():
+            raise RecipeError(f"{name}: {section} is a value, not a section; {_closest(name)}")
+    if [*sections, field] == ["window", "strategy"] and value in _STRATEGIES:
+        # Strategies have different keys: drop those of the old one that the new one does not have.
+        for key in target.keys() - _STRATEGIES[value].model_fields.keys():
             del target[key]
     if sections == ["rewards"]:
         field, value = _reward_entry(target, field, value)
     if name == "algorithm":
-        # Another algorithm is meant whole: what the recipe said for its own goes.
-        for section in SECTIONS:
+        # Another algorithm replaces everything that the recipe set for its own.
+        for section in PRESET_SECTIONS:
             data.pop(section, None)
+        if isinstance(data.get("objective"), dict):
+            data["objective"].pop("type", None)
     if name == "tune":
         data.pop("tune_only", None)  # chosen for the recipe's own way of tuning
     target[field] = value
 
 
 def _reward_entry(rewards: dict[str, Any], key: str, value: Any) -> tuple[str, Any]:
-    """The label in `label` or `label.option`, and its new entry. A label may be path/to/file.py:function, with a dot
-    of its own. A number changes the weight and leaves the options.
+    """The label in `label` or `label.option`, and its new entry. A label may be path/to/file.py:function, which has a
+    dot of its own. A number changes the weight and keeps the options.
     """
     path, colon, last = key.rpartition(":")
     label, _, option = last.partition(".")
@@ -187,7 +195,7 @@ def _reward_entry(rewards: dict[str, Any], key: str, value: Any) -> tuple[str, A
 
 def _sentence(detail: ErrorDetails) -> str:
     """One pydantic error in words."""
-    path = [part for part in detail["loc"] if part not in _WINDOWS and not isinstance(part, int)]
+    path = [part for part in detail["loc"] if part not in _STRATEGIES and not isinstance(part, int)]
     key = ".".join(str(part) for part in path)
     given = detail["input"]
     context = detail.get("ctx", {})
@@ -195,40 +203,37 @@ def _sentence(detail: ErrorDetails) -> str:
         case "value_error":
             return str(context["error"])
         case "extra_forbidden":
-            strategies = [
-                name for name, kind in _WINDOWS.items() if path[0] == "window" and path[1] in kind.model_fields
+            owners = [
+                name for name, kind in _STRATEGIES.items() if path[0] == "window" and path[1] in kind.model_fields
             ]
-            if strategies:
+            if owners:
                 return (
-                    f"{key} = {given!r}: strategy {detail['loc'][1]} has no such key (it belongs to {_or(strategies)})"
+                    f"{key} = {given!r}: window strategy {detail['loc'][1]} has no such key "
+                    f"({alternatives(owners)} has)"
                 )
-            return f"{key} = {given!r}: unknown key; {_nearest(key)}"
+            return f"{key} = {given!r}: unknown key; {_closest(key)}"
         case "missing" if key == "window.range":
             return f"{key} = {given!r}: must be [start, end], two step numbers"
         case "union_tag_invalid":
-            return f"{key}.strategy = {context['tag']!r}: must be {_or([*_WINDOWS])}"
+            return f"{key}.strategy = {context['tag']!r}: must be {alternatives(_STRATEGIES)}"
         case "union_tag_not_found":
-            return f"{key}.strategy is missing: must be {_or([*_WINDOWS])}"
+            return f"{key}.strategy is missing: must be {alternatives(_STRATEGIES)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"{key} = {given!r}: must be a section with keys of its own"
         case _:
             return sentence(key, detail)
 
 
-def _or(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _nearest(key: str) -> str:
-    """The known key that was probably meant: another trainer's name, alike as a whole, or in its last part."""
-    if (last := key.rpartition(".")[2]) in _ELSEWHERE:
-        return f"the nearest known one is {_ELSEWHERE[last]}"
+def _closest(key: str) -> str:
+    """The known key that was probably meant: by another trainer's name, by the whole key, or by its last part."""
+    if (last := key.rpartition(".")[2]) in _NAMES_ELSEWHERE:
+        return f"did you mean {_NAMES_ELSEWHERE[last]}?"
     known = {name: name for name in [*Recipe.model_fields, *_keys(Recipe), *VERL_NAMES]}
     last_parts = {name.rpartition(".")[2]: name for name in known}
-    for word, names, alike in ((key, known, 0.75), (key.rpartition(".")[2], last_parts, 0.6)):
-        close = difflib.get_close_matches(word, names, n=1, cutoff=alike)
+    for word, names, similarity in ((key, known, 0.75), (key.rpartition(".")[2], last_parts, 0.6)):
+        close = difflib.get_close_matches(word, names, n=1, cutoff=similarity)
         if close:
-            return f"the nearest known one is {names[close[0]]}"
+            return f"did you mean {names[close[0]]}?"
     return f"known are {', '.join(Recipe.model_fields)}"
 
 
@@ -236,7 +241,7 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted key of the schema."""
     for name, field in section.model_fields.items():
         if name == "window":
-            kinds: list[type[BaseModel]] = list(_WINDOWS.values())
+            kinds: list[type[BaseModel]] = list(_STRATEGIES.values())
         else:
             kinds = [kind for kind in (field.annotation,) if isinstance(kind, type) and issubclass(kind, BaseModel)]
         for kind in kinds:

@@ -1,4 +1,4 @@
-"""A recipe's plan for people (a picture and tables in the terminal) and for machines (JSON)."""
+"""A recipe's plan, as a picture and tables in the terminal or as JSON."""
 
 from itertools import groupby
 from typing import Any
@@ -72,7 +72,7 @@ def print_plan(recipe: Recipe, iteration: int) -> None:
 
 
 def _picture(plan: Plan) -> Text:
-    """The grid's steps in a row, two columns each; numbers above every fifth."""
+    """The grid's steps in a row, two columns each, with a number above every fifth."""
     steps = plan.grid.num_steps
     ruler = "".join(f"{i:<10}" for i in range(0, steps, 5))[: 2 * steps]
     return Text.assemble((f"  {ruler}\n", "dim"), "  ", _row(plan))
@@ -103,7 +103,7 @@ def _legend(plan: Plan) -> Text:
 
 
 def _window_runs(recipe: Recipe) -> list[tuple[int, int, range]]:
-    """(first iteration, last iteration, window): where the window is over the run."""
+    """(first iteration, last iteration, window) for every position of the window over the run."""
     runs = []
     for window, group in groupby(range(recipe.iterations), recipe.window_at):
         iterations = list(group)
@@ -150,7 +150,7 @@ def _step_table(recipe: Recipe, plan: Plan) -> Table:
 def _cost_table(recipe: Recipe, iteration: int) -> Table:
     quotes = [*_quotes(recipe, range(iteration, iteration + 1)), *_quotes(recipe, range(recipe.iterations))]
     columns = [quote for _, quote in quotes]
-    title = f"\nModel evaluations per image, {recipe.rollout.group_size} images a prompt, every image alone or shared"
+    title = f"\nModel evaluations per image: alone, or shared in a group of {recipe.rollout.group_size}"
     table = Table(title=title, title_justify="left", box=None)
     table.add_column(no_wrap=True)
     for when in (f"iteration {iteration}", "whole run"):

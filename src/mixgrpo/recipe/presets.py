@@ -1,7 +1,4 @@
-"""The published algorithms and ours, as settings of one machine: what `algorithm: NAME` stands for.
-
-A recipe's own sections come on top, key by key.
-"""
+"""The published algorithms and ours as presets: what `algorithm: NAME` fills in. The recipe's own keys win."""
 
 from typing import Any, Literal, get_args
 
@@ -12,10 +9,13 @@ Algorithm = Literal[
 _FLOW = {"type": "flow", "noise_level": 0.7}
 _EVERY_STEP = {"strategy": "frozen", "size": None}
 
-SECTIONS = ("sde", "window", "suffix", "credit")
-"""What an algorithm decides; everything else is the recipe's."""
+DANCEGRPO_NOISE = 0.3
+DANCEGRPO_FRACTION = 0.6
 
-ALGORITHMS: dict[Algorithm, dict[str, dict[str, Any]]] = {
+PRESET_SECTIONS = ("sde", "window", "suffix")
+"""The sections that a preset decides, together with `objective.type`."""
+
+PRESETS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     "mixgrpo": {
         "sde": _FLOW,
         "window": {"strategy": "progressive", "size": 4, "iters_per_group": 25, "stride": 1},
@@ -32,13 +32,16 @@ ALGORITHMS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     },
     "flowgrpo": {"sde": _FLOW, "window": _EVERY_STEP},
     "flowgrpo-fast": {"sde": {"type": "cps", "noise_level": 0.8}, "window": {"strategy": "random", "size": 2}},
-    "dancegrpo": {"sde": {"type": "dance", "noise_level": 0.3}, "window": {**_EVERY_STEP, "trained_fraction": 0.6}},
-    # Ours: one step, so that the update runs the model once a prompt, and the fewest steps after it that keep the order
-    # of a group's rewards (`mixgrpo bench --suffix`).
+    "dancegrpo": {
+        "sde": {"type": "dance", "noise_level": DANCEGRPO_NOISE},
+        "window": {**_EVERY_STEP, "trained_fraction": DANCEGRPO_FRACTION},
+    },
+    # Ours. A window of one step, so that the update runs the model once per prompt, and the shortest suffix that keeps
+    # the ranking of rewards within a group (`mixgrpo bench --suffix`).
     "turbo": {
         "sde": {"type": "cps", "noise_level": 0.8},
         "window": {"strategy": "random", "size": 1},
         "suffix": {"solver": "dpm++2-midpoint", "compress_ratio": 0.4, "history": "suffix"},
     },
 }
-assert tuple(ALGORITHMS) == get_args(Algorithm)
+assert tuple(PRESETS) == get_args(Algorithm)

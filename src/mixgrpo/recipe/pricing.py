@@ -1,8 +1,8 @@
-"""What a recipe's plans cost, beside DanceGRPO's plan of the same number of steps.
+"""The cost of a recipe's plans, relative to DanceGRPO with the same number of steps.
 
-Costs are model evaluations per image: a forward is 1, a forward-backward 3, or 2 where only adapters
-train. They are counted twice over: every image alone, as the public trainers compute, and with what a
-group has in common computed once.
+Costs are model evaluations per image: a forward is 1; a forward-backward is 3, or 2 if only adapters train. They are
+counted in two ways: every image alone, as the public trainers compute, and with what a group has in common computed
+once.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,14 +12,13 @@ from mixgrpo.sampling.plan import Plan, Price, make_plan
 from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
 from mixgrpo.sampling.window import random_subset
 
+from .presets import DANCEGRPO_FRACTION, DANCEGRPO_NOISE
 from .schema import Recipe
-
-DANCEGRPO_FRACTION = 0.6
 
 
 @dataclass(frozen=True)
 class Quote:
-    """A price, and what the same iterations of DanceGRPO would cost under the same rule."""
+    """A price, and the price of the same iterations of DanceGRPO, counted in the same way."""
 
     price: Price
     dancegrpo: Price
@@ -58,11 +57,11 @@ def quote(recipe: Recipe, iterations: Iterable[int], shared: bool) -> Quote:
 
 
 def counting_grid(recipe: Recipe) -> SigmaGrid:
-    """The recipe's grid; where only the model's scheduler knows it, one with as many steps."""
+    """The recipe's grid, or one with as many steps if only the model's scheduler knows it."""
     return recipe.own_grid() or shifted_linspace(recipe.grid.steps, shift=1.0)
 
 
 def _dancegrpo_plan(iteration: int, grid: SigmaGrid, seed: int) -> Plan:
     every_step = range(grid.num_steps - 1)
     trained = random_subset(iteration, every_step, DANCEGRPO_FRACTION, seed)
-    return make_plan(grid, every_step, sde_type="dance", noise_level=0.3, trained=trained)
+    return make_plan(grid, every_step, sde_type="dance", noise_level=DANCEGRPO_NOISE, trained=trained)

@@ -1,19 +1,131 @@
-"""What a recipe may say about learning: the update, the adapters, prompts, evaluation, what is kept."""
+"""The sections of a recipe: every key, its type, its default and its bounds. Unknown keys are errors.
 
+Two sections live with what they configure: the window's strategies in `sampling/window.py`, an entry of `rewards` in
+`rewards/entry.py`.
+"""
+
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator, model_validator
+
+from mixgrpo.sampling.plan import History
+from mixgrpo.sampling.steppers.ode import Solver
+from mixgrpo.sampling.steppers.sde import SdeType
+from mixgrpo.section import Section
+
+Aggregation = Literal["advantage", "reward"]
+ObjectiveType = Literal["clipped-ratio", "image-credit"]
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ModelConfig(Section):
+    path: str
+    """A diffusers pipeline: a local folder or a hub id. `tiny` is the model that ships with the package."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """The model's precision. The trajectory itself is always float32."""
+    height: int = Field(default=512, ge=8)
+    width: int = Field(default=512, ge=8)
+    guidance_scale: float | None = Field(default=None, ge=0)
+    """null: the default of the stock pipeline."""
+    max_sequence_length: int | None = Field(default=None, ge=1)
+    """Text tokens. null: the default of the stock pipeline."""
+
+
+class GridConfig(Section):
+    steps: int = Field(default=25, ge=2)
+    """T, the number of denoising steps before the suffix is compressed."""
+    shift: Literal["model"] | float = "model"
+    """A number: linspace pushed through this time shift. `model`: the grid of the model's own scheduler."""
+
+    @field_validator("shift", mode="before")
+    @classmethod
+    def _model_or_positive(cls, value: object) -> object:
+        if value == "model" or (isinstance(value, int | float) and 0 < value < math.inf):
+            return value
+        raise ValueError(f"grid.shift = {value!r}: must be a number above 0, or 'model'")
+
+
+class SdeConfig(Section):
+    type: SdeType = "flow"
+    noise_level: float = Field(default=0.7, gt=0)
+    """eta in the paper."""
+
+    @model_validator(mode="after")
+    def _cps_noise_is_an_angle(self) -> "SdeConfig":
+        if self.type == "cps" and self.noise_level >= 2:
+            raise ValueError(
+                f"sde.noise_level = {self.noise_level}: must be below 2 for type cps, whose std is "
+                "sigma' * sin(noise_level * pi / 2)"
+            )
+        return self
+
+
+class SuffixConfig(Section):
+    """The ODE steps after the window, which are not optimised (MixGRPO-Flash: dpm++2-midpoint, ratio 0.4)."""
+
+    solver: Solver = "euler"
+    compress_ratio: float = Field(default=1.0, gt=0, le=1)
+    """Fraction of the remaining steps that is kept."""
+    history: History = "trajectory"
+    """Earlier predictions a multistep solver uses: those of every step (as published), or of the suffix alone. The
+    predictions made before the window's noise belong to another image, and extrapolating from them can mislead.
+    """
+
+
+class RolloutConfig(Section):
+    prompts: int = Field(default=1, ge=1)
+    """Prompts per iteration."""
+    group_size: int = Field(default=12, ge=2)
+    """Images per prompt. Advantages compare them with each other."""
+    shared_noise: bool = True
+    """Start all images of a group from the same noise. The steps they share are then computed once per prompt."""
+    micro_batch: int = Field(default=4, ge=1)
+    """Images per model call. This bounds the memory."""
 
 
 class PromptsConfig(Section):
     train: str = "scenes"
-    """`scenes`, the endless stream of the world of scenes; or a .txt (a prompt a line) or .jsonl file."""
+    """`scenes`: the endless captions of the world of scenes. Otherwise a .txt (one prompt per line) or .jsonl file."""
     evaluation: str = "scenes"
-    """Prompts that are never trained on, in the same forms."""
+    """Held-out prompts, in the same forms."""
+
+
+class AdvantageConfig(Section):
+    aggregation: Aggregation = "advantage"
+    """What is summed over several rewards, by weight: their advantages (the paper's choice), or the rewards."""
+    clip: float = Field(default=5.0, gt=0)
+    """Advantages are clipped to this range, plus or minus."""
+
+
+class ObjectiveConfig(Section):
+    """What the update minimises."""
+
+    type: ObjectiveType = "clipped-ratio"
+    """clipped-ratio: the published policy gradient, which credits an advantage to the noise drawn in the window.
+    image-credit: the same loss, with the advantage credited to how the final image differs from the expected one.
+    """
+    clip_range: float = Field(default=1e-4, gt=0)
+    """How far a ratio may move from 1 before its gradient is cut. Tiny, because log-probabilities are means."""
+    kl_weight: float = Field(default=0.0, ge=0)
+    """Weight of the KL divergence to the model as it was before training."""
+
+
+class ScoringConfig(Section):
+    """How rewards are called, and what happens when a score fails. A failed score is never counted as 0.
+
+    A reward returns NaN for an image that it could not judge: after the retries the image is left out and its group is
+    compared without it. A reward that raises, or returns the wrong number of scores, is broken or unreachable: after
+    the retries training stops, unless `on_error` says otherwise.
+    """
+
+    threads: int = Field(default=1, ge=1)
+    """Concurrent reward calls. More than 1 pays for rewards that wait for a server."""
+    retries: int = Field(default=2, ge=0)
+    """Further calls for images without a score. Immediate: clients of servers back off by themselves."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """When a reward still raises after the retries: stop training, or skip those images as if they were NaN."""
+    max_failed_fraction: float = Field(default=0.2, ge=0, le=1)
+    """Training stops if a larger fraction of an iteration's scores fails: the rest is no fair sample any more."""
 
 
 class LoraConfig(Section):
@@ -22,38 +134,61 @@ class LoraConfig(Section):
 
 
 class UpdateConfig(Section):
+    """How gradients become weight updates."""
+
     learning_rate: float = Field(default=1e-5, gt=0)
-    warm_up: int = Field(default=0, ge=0)
+    warmup_iterations: int = Field(default=0, ge=0)
     """Iterations over which the learning rate rises from 0."""
-    decay: Literal["constant", "linear"] = "constant"
-    """How the learning rate goes on: as it is, or down to 0 at the last iteration."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """The learning rate after the warm-up: constant, or linear to 0 at the last iteration."""
     weight_decay: float = Field(default=1e-4, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    updates: int = Field(default=1, ge=1)
-    """Optimizer steps per iteration, each on its share of the images."""
-    clip_range: float = Field(default=1e-4, gt=0)
-    """How far a ratio may move from 1 before its gradient is cut. Tiny, because log-probabilities are means."""
-    advantage_clip: float = Field(default=5.0, gt=0)
+    minibatches: int = Field(default=1, ge=1)
+    """Mini-batches that an iteration's images are split into; each is one optimizer step."""
     max_grad_norm: float = Field(default=1.0, gt=0)
-    kl: float = Field(default=0.0, ge=0)
-    """Weight of the KL to the model as it was before training."""
-    ema: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of an average of the weights over updates; evaluated and exported in their place."""
-    checkpointing: bool = False
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is evaluated and exported instead of them."""
+    gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
 class EvaluationConfig(Section):
     every: int = Field(default=0, ge=0)
-    """Iterations between evaluations; 0: before the first and after the last only."""
+    """Iterations between evaluations. 0: only the model before training and after it."""
     prompts: int = Field(default=64, ge=1)
-    """The first so many evaluation prompts, or all where there are fewer."""
+    """Number of evaluation prompts, spread evenly over the list; all where it has fewer."""
     steps: int = Field(default=20, ge=1)
-    """Euler steps."""
+    """Euler steps per image."""
 
 
 class SaveConfig(Section):
     every: int = Field(default=25, ge=1)
     """Iterations between checkpoints. The last iteration is always saved."""
     keep: int = Field(default=2, ge=1)
-    """Checkpoints kept, the newest."""
+    """Number of checkpoints kept, the newest."""
+
+
+class SpeedConfig(Section):
+    """What makes a run faster and changes its results by no more than rounding.
+
+    `mixgrpo bench --levers` measures each. What changes the result (window, solver, compressed suffix) has sections of
+    its own.
+    """
+
+    share_computation: bool = True
+    """Compute what the images of a group have in common once, in rollout and update."""
+    overlap_rewards: bool = True
+    """Score images on other threads while the next ones are drawn."""
+    fused_optimizer: bool = True
+    """One kernel for the AdamW step."""
+    channels_last: bool = True
+    """Store the VAE's convolution weights in channels-last layout."""
+    text_cache: str | None = None
+    """A folder for text embeddings, so that no prompt is encoded twice, in this run or in later ones."""
+    text_cache_gib: float = Field(default=10.0, gt=0)
+    """Size limit of that folder. FLUX.1 takes 4 MiB a prompt."""
+    compile: bool = False
+    """torch.compile on the repeated blocks and the VAE decoder. Takes about a minute before the first images, and a C++
+    compiler on a CPU, so it pays in runs of a quarter of an hour or more. A resumed run compiles again and may then
+    round differently from one that was never interrupted.
+    """

@@ -1,1 +1,1 @@
-"""What a picture is worth. A reward knows nothing of training."""
+"""Rewards: functions that score images. They do not depend on training."""

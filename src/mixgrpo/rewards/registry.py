@@ -1,47 +1,39 @@
-"""Rewards by name: what a name stands for, and what a recipe's entries become.
+"""Rewards by name.
 
-A name stands for a factory: its keyword-only parameters are the reward's options, it gives the reward. A factory
-loads no weights; that happens at the first scoring.
+A name stands for a factory, `module:function`, which is imported when the reward is looked up. The factory's
+keyword-only parameters are the reward's options. It returns the reward without loading any weights.
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
-from mixgrpo.scenes.rewards import scenes, scenes_aesthetic, scenes_strict, scenes_text
+from mixgrpo.section import suggestion
 
-from .clients.judge import unifiedreward, vlm_judge
 from .entry import RewardConfig
-from .functions.geneval import geneval
-from .functions.jpeg import jpeg_compressibility, jpeg_incompressibility
-from .functions.ocr import ocr
-from .functions.own import load_function
-from .networks.aesthetic_predictor import aesthetic
-from .networks.clipscore import clipscore
-from .networks.hpsv2 import hpsv2
-from .networks.hpsv3 import hpsv3
-from .networks.imagereward import imagereward
-from .networks.pickscore import pickscore
-from .options import checked_options, nearest
+from .functions.user_function import load_function
+from .options import checked_options
 from .reward import Reward
 
-REWARDS: dict[str, Callable[..., Reward]] = {
-    "aesthetic": aesthetic,
-    "clipscore": clipscore,
-    "geneval": geneval,
-    "hpsv2": hpsv2,
-    "hpsv3": hpsv3,
-    "imagereward": imagereward,
-    "jpeg-compressibility": jpeg_compressibility,
-    "jpeg-incompressibility": jpeg_incompressibility,
-    "ocr": ocr,
-    "pickscore": pickscore,
-    "scenes": scenes,
-    "scenes-aesthetic": scenes_aesthetic,
-    "scenes-strict": scenes_strict,
-    "scenes-text": scenes_text,
-    "unifiedreward": unifiedreward,
-    "vlm-judge": vlm_judge,
+REWARDS: dict[str, str] = {
+    "aesthetic": "mixgrpo.rewards.networks.aesthetic_predictor:aesthetic",
+    "clipscore": "mixgrpo.rewards.networks.clipscore:clipscore",
+    "geneval": "mixgrpo.rewards.functions.geneval:geneval",
+    "hpsv2": "mixgrpo.rewards.networks.hpsv2:hpsv2",
+    "hpsv3": "mixgrpo.rewards.networks.hpsv3:hpsv3",
+    "imagereward": "mixgrpo.rewards.networks.imagereward:imagereward",
+    "jpeg-compressibility": "mixgrpo.rewards.functions.jpeg:jpeg_compressibility",
+    "jpeg-incompressibility": "mixgrpo.rewards.functions.jpeg:jpeg_incompressibility",
+    "ocr": "mixgrpo.rewards.functions.ocr:ocr",
+    "pickscore": "mixgrpo.rewards.networks.pickscore:pickscore",
+    "scenes": "mixgrpo.scenes.rewards:scenes",
+    "scenes-aesthetic": "mixgrpo.scenes.rewards:scenes_aesthetic",
+    "scenes-strict": "mixgrpo.scenes.rewards:scenes_strict",
+    "scenes-text": "mixgrpo.scenes.rewards:scenes_text",
+    "unifiedreward": "mixgrpo.rewards.clients.judge:unifiedreward",
+    "vlm-judge": "mixgrpo.rewards.clients.judge:vlm_judge",
 }
+_REMOTE = "mixgrpo.rewards.clients.remote:remote"
 
 
 def find_rewards(entries: Mapping[str, RewardConfig]) -> dict[str, Reward]:
@@ -49,7 +41,7 @@ def find_rewards(entries: Mapping[str, RewardConfig]) -> dict[str, Reward]:
 
 
 def find_reward(label: str, entry: RewardConfig) -> Reward:
-    """A reward that ships, one on a server, or `path/to/file.py:function`."""
+    """A built-in reward, the client of a reward server, or a user's function `path/to/file.py:function`."""
     name = entry.reward or label
     factory = _factory(name, entry)
     if factory is not None:
@@ -61,26 +53,30 @@ def find_reward(label: str, entry: RewardConfig) -> Reward:
 
 
 def check_options(label: str, entry: RewardConfig) -> None:
-    """Does the reward of this entry take the options it gives? A ValueError says what is wrong."""
+    """Raises a ValueError if the entry has options that its reward does not take. Imports no torch."""
     name = entry.reward or label
     factory = _factory(name, entry)
     if factory is not None:
         _options(label, factory, entry)
     elif entry.options:
-        why = "a function of your own has no options" if ":" in name else _unknown(name)
+        why = "a function of your own takes no options" if ":" in name else _unknown(name)
         raise ValueError(f"rewards.{label}.{next(iter(entry.options))}: {why}")
 
 
 def _unknown(name: str) -> str:
-    return f"there is no reward {name!r}; {nearest(name, REWARDS)}, and your own is path/to/file.py:function"
+    return (
+        f"there is no reward {name!r}; {suggestion(name, REWARDS)} "
+        "(a function of your own is written path/to/file.py:function)"
+    )
 
 
 def _factory(name: str, entry: RewardConfig) -> Callable[..., Reward] | None:
-    if entry.url is None:
-        return REWARDS.get(name)
-    from .clients.remote import remote
-
-    return remote
+    reference = REWARDS.get(name) if entry.url is None else _REMOTE
+    if reference is None:
+        return None
+    module, _, function = reference.partition(":")
+    factory: Callable[..., Reward] = getattr(import_module(module), function)
+    return factory
 
 
 def _options(label: str, factory: Callable[..., Reward], entry: RewardConfig) -> dict[str, Any]:

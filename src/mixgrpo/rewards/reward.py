@@ -1,7 +1,7 @@
-"""What a reward is: any callable `(images, prompts, **metadata) -> list[float]`.
+"""The interface of a reward: any callable `(images, prompts, **metadata) -> list[float]`.
 
-`images` are PIL images. `metadata` holds, for each key that the prompts' dataset has, one value an image, None where
-a row lacks it. NaN is the answer for an image that could not be judged.
+`images` are PIL images. `metadata` has one argument per column of the prompt dataset: a list with one value per image,
+None where a row lacks the column. A score of NaN means that the image could not be judged.
 """
 
 from collections.abc import Callable

@@ -1,52 +1,58 @@
-"""Before and after: a run's model against what it began as, on the evaluation prompts from the same noise."""
+"""Before and after: a run's tuned model against its base, on the evaluation prompts from the same noise."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mixgrpo.data.prompts import Prompt, evaluation_prompts, spread
+from mixgrpo.data.prompts import Prompt, spread
+from mixgrpo.data.sources import evaluation_prompts
+from mixgrpo.models.base import FlowModel
+from mixgrpo.models.text_cache import encoder_of
 from mixgrpo.parallel import distributed
 from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.training.generation import images_of
 from mixgrpo.training.scoring import to_pil
 
-from .evaluation import draw_pictures, per_kind, score
+from .evaluation import Evaluation, evaluate, per_kind
 from .sheet import Tile, sheet
 from .tuned import load_tuned
 
-_SHOWN = 24  # pictures before and after
+_SHOWN = 24  # prompts on the sheet
 
 
 def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> dict[str, Any]:
-    """Per reward and kind: base, tuned, and their difference prompt by prompt, each with its 95% interval. A sheet of
-    pictures goes into the run's folder: before on the left, after on the right, the first reward's score of both.
+    """Per reward and kind: base, tuned and their difference prompt by prompt, each with its 95% interval. Also saves a
+    sheet of images in the run's folder: base on the left, tuned on the right, with the first reward's scores.
     """
     tuned = load_tuned(run, distributed.device())
-    settings = tuned.recipe.evaluation
-    prompts = evaluation_prompts(tuned.recipe.prompts.evaluation)
-    prompts = spread(prompts, count or settings.prompts)
-    rewards = find_rewards(tuned.recipe.rewards)
-    options: dict[str, Any] = {
-        "steps": steps or settings.steps,
-        "seed": seed,
-        "micro_batch": tuned.recipe.rollout.micro_batch,
-    }
-    pictures_after = draw_pictures(tuned.model, prompts, **options)
+    recipe = tuned.recipe
+    prompts = spread(evaluation_prompts(recipe.prompts.evaluation), count or recipe.evaluation.prompts)
+    rewards = find_rewards(recipe.rewards)
+    steps, micro_batch = steps or recipe.evaluation.steps, recipe.rollout.micro_batch
+    encode = encoder_of(tuned.model, recipe.speed, micro_batch)
+    shown = spread(range(len(prompts)), _SHOWN)
+
+    def evaluated(model: FlowModel) -> Evaluation:
+        noise = KeyedNoise(seed, 0, model.latent_shape)
+        images = images_of(model, encode, prompts, noise, steps=steps, micro_batch=micro_batch)
+        return evaluate(images, prompts, rewards, recipe.scoring, show=shown)
+
+    after = evaluated(tuned.model)
     with tuned.base() as base:
-        pictures_before = draw_pictures(base, prompts, **options)
-    before, after = (
-        score(pictures, prompts, rewards, tuned.recipe.scoring) for pictures in (pictures_before, pictures_after)
-    )
-    first = next(iter(tuned.recipe.weights))
-    rows = [*zip(prompts, pictures_before, pictures_after, before[first], after[first], strict=True)]
+        before = evaluated(base)
+    first = next(iter(recipe.weights))
     tiles = [
-        Tile(to_pil(torch.stack([old, new])), f"{was:.2f} > {now:.2f}  {prompt.text}")
-        for prompt, old, new, was, now in spread(rows, _SHOWN)
+        Tile(
+            [*to_pil(before.shown[i]), *to_pil(after.shown[i])],
+            f"{before.scores[first][i]:.2f} > {after.scores[first][i]:.2f}  {prompts[i].text}",
+        )
+        for i in shown
     ]
     picture_file = run / "before-after.png"
     sheet(tiles, columns=4).save(picture_file)
@@ -54,8 +60,10 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         "run": str(run),
         "pictures": str(picture_file),
         "prompts": len(prompts),
-        **options,
-        "rewards": {name: _per_kind(before[name], after[name], prompts) for name in rewards},
+        "steps": steps,
+        "seed": seed,
+        "micro_batch": micro_batch,
+        "rewards": {name: _per_kind(before.scores[name], after.scores[name], prompts) for name in rewards},
     }
 
 

@@ -3,10 +3,11 @@
 recipe.yaml        the resolved configuration
 environment.json   the run's name, versions and hardware
 metrics.jsonl      one line per iteration: the source of truth
-samples/           pictures of fixed prompts from fixed noise
+samples/           images of the same prompts from the same noise, at each evaluation
+evaluation-*.json  rewards on the evaluation prompts, before training, on the way, and after
 checkpoints/       all state
 lora/              the result of a LoRA run, for `pipe.load_lora_weights`
-transformer/       the result of a full run, in diffusers' format
+transformer/       the result of a full run, in diffusers' format; a folder of its name for each trained network
 """
 
 import json
@@ -35,10 +36,16 @@ class RunFolder:
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.lora = path / "lora"
-        self.transformer = path / "transformer"
+
+    def network(self, name: str) -> Path:
+        """The result of full tuning, for one of the trained networks."""
+        return self.path / name
+
+    def evaluation(self, iteration: int) -> Path:
+        return self.path / f"evaluation-{iteration:06}.json"
 
     def create(self, recipe: Recipe) -> None:
-        """By the first process alone."""
+        """Done by the first process only."""
         if distributed.rank() != 0:
             return
         if self.recipe.exists():
@@ -60,14 +67,14 @@ class RunFolder:
         (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
     def load_recipe(self) -> Recipe:
-        """What the run was started with."""
+        """The recipe that the run was started with."""
         if not self.recipe.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: it has no recipe.yaml")
         return load_recipe(str(self.recipe))
 
     @property
     def name(self) -> str:
-        """This run's alone, whatever other folders are called; the same after a resume."""
+        """Unique to this run, whatever its folder is called, and the same after a resume."""
         environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
         return str(environment["name"])
 
@@ -76,7 +83,7 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """Whole ones: a crash may have left half of the last."""
+        """Complete lines: a crash may have left half of the last one."""
         lines: list[dict[str, Any]] = []
         if self.metrics.exists():
             for text in self.metrics.read_text(encoding="utf-8").splitlines():
@@ -86,9 +93,9 @@ class RunFolder:
                     break
         return lines
 
-    def forget_after(self, iteration: int) -> None:
-        """Drop what was recorded beyond a checkpoint that is being resumed: it will happen again."""
+    def drop_from(self, iteration: int) -> None:
+        """Drop the metrics of iterations that a resumed run will repeat."""
         kept = [line for line in self.lines() if line["iteration"] < iteration]
-        aside = self.metrics.with_suffix(".part")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        aside.replace(self.metrics)
+        temporary = self.metrics.with_suffix(".part")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        temporary.replace(self.metrics)

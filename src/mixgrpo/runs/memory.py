@@ -1,6 +1,6 @@
 """What a trainer holds in memory all the time, from shapes alone, and how much the device has.
 
-What comes on top, the activations of one micro-batch, is measured by the preflight.
+The activations of one micro-batch come on top; the preflight measures them.
 """
 
 import os
@@ -15,19 +15,21 @@ GIB = 2**30
 
 
 def held(trainer: Trainer) -> dict[str, int]:
-    """Bytes, by what they are for. Gradients and AdamW's two moments are as large as what is trained."""
-    recipe, trained = trainer.recipe, _size(trainer.parameters.values())
+    """Bytes by purpose. Gradients and each of AdamW's two moments are as large as the trained weights."""
+    recipe, weights = trainer.recipe, trainer.policy.weights
+    trained = _size(weights.parameters.values())
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
-    copied = recipe.update.kl > 0 and recipe.tune == "full"
+    copied = trainer.objective.uses_reference and recipe.tune == "full"
+    networks = [parameter for network in trainer.model.networks.values() for parameter in network.parameters()]
     images = recipe.rollout.prompts * recipe.rollout.group_size
-    # Of every step in the window, where it led and its mean; and where it would have led straight to the picture.
-    kept = len(recipe.plan_at(0, trainer.grid).window) * (3 if recipe.credit == "picture" else 2)
+    # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
+    kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {
         "pipeline": sum(_size(module.parameters()) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
-        "average": _size(trainer.average.values()),
-        "KL reference": _size(trainer.model.transformer.parameters()) if copied else 0,
+        "average": _size(weights.average.values()),
+        "KL reference": _size(networks) if copied else 0,
         "kept states": images * kept * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
     }
 

@@ -1,33 +1,38 @@
-"""Before the first iteration: do this model, this recipe and this machine fit together? A few seconds, line by line.
+"""Checks before the first iteration: do this model, this recipe and this machine fit together? A few seconds.
 
+    what is held all the time fits in memory
     the sampler draws what the stock pipeline draws
     rollout and update agree: the first ratio is 1
-    the rewards tell the images of a group apart; what those that are networks take
-    one update changes the weights, and the image
-    memory: what is always held, before anything is tried; the peak after one full micro-batch, on a GPU
+    the rewards of a group's images differ
+    one update changes the weights and an image
+    evaluation prompts can be drawn and scored
+    on a GPU: the peak memory of one full micro-batch
 
-The weights are put back afterwards.
+The weights are restored afterwards.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.parallel import distributed
-from mixgrpo.rewards.networks.network_reward import ModelReward
+from mixgrpo.rewards.networks.network_reward import NetworkReward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import ode_plan
 from mixgrpo.sampling.rollout import rollout
+from mixgrpo.training.generation import images_of
 from mixgrpo.training.trainer import Metrics, Trainer
 
 from . import memory
-from .evaluation import draw_pictures
+from .evaluation import evaluate
 
 _STEPS = 4
 _TRIES = 4
+_EVALUATED = 2  # prompts
 _SAME = 1e-3  # relative; bfloat16 alone may reach a few 1e-3
 _SAME_BF16 = 5e-2
 
@@ -36,55 +41,74 @@ _SAME_BF16 = 5e-2
 class Finding:
     what: str
     detail: str
-    fits: bool = True
+    ok: bool = True
 
 
-def preflight(trainer: Trainer) -> Iterator[Finding]:
-    """Findings as they are made. The first that does not fit ends the flight."""
-    before = trainer.snapshot().tensors
-    before = {name: tensor.clone() for name, tensor in before.items()}
-    device = next(trainer.model.transformer.parameters()).device
+def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Finding]:
+    """Yields findings as they are made. The caller stops at the first that is not ok."""
+    before = {name: tensor.clone() for name, tensor in trainer.snapshot().tensors.items()}
+    device = trainer.model.device
     yield _memory_held(trainer, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     yield _like_the_stock_pipeline(trainer)
-    image = _picture(trainer)
+    image = _image(trainer)
     metrics = _small_iteration(trainer)
-    clip, gap = trainer.recipe.update.clip_range, metrics["first_gap"]
-    yield Finding(
-        "rollout and update agree",
-        f"largest |ratio - 1| {gap:.1e}, clip_range {clip:.1e}"
-        + ("" if gap < clip else ": every ratio is clipped by rounding; raise update.clip_range or use float32"),
-        gap < clip,
-    )
-    spread = {name: metrics["spread"][name] for name in trainer.recipe.weights}
+    yield _ratio(trainer, metrics)
+    reward_std = {name: metrics["reward_std"][name] for name in trainer.recipe.weights}
     yield Finding(
         "rewards differ within groups",
-        ", ".join(f"{name} by {value:.3g}" for name, value in spread.items()),
-        any(value > 0 for value in spread.values()),
+        ", ".join(f"{name} by {value:.3g}" for name, value in reward_std.items()),
+        any(value > 0 for value in reward_std.values()),
     )
-    networks = {name: reward for name, reward in trainer.rewards.items() if isinstance(reward, ModelReward)}
+    networks = {name: reward for name, reward in trainer.rewards.items() if isinstance(reward, NetworkReward)}
     if networks:
         detail = ", ".join(f"{name} {_whereabouts(network)}" for name, network in networks.items())
-        yield Finding("the rewards' networks are loaded", detail)
+        yield Finding("reward networks are loaded", detail)
     moved = max(
         (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
-        for name, parameter in trainer.parameters.items()
+        for name, parameter in trainer.policy.weights.parameters.items()
     )
-    change = (_picture(trainer) - image).abs().max().item()
+    change = (_image(trainer) - image).abs().max().item()
     yield Finding(
         "an update changes the model",
-        f"weights by up to {moved:.1e}, a picture by up to {change:.1e}",
+        f"weights by up to {moved:.1e}, an image by up to {change:.1e}",
         moved > 0 and change > 0,
     )
+    yield _evaluation(trainer, evaluated_on)
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / memory.GIB
         yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
-    trainer.forget(before)
+    trainer.policy.weights.reset(before)
 
 
-def _whereabouts(reward: ModelReward) -> str:
-    rest = "" if reward.rests_on == reward.device else f", resting on {reward.rests_on}"
+def _ratio(trainer: Trainer, metrics: Metrics) -> Finding:
+    clip, error = trainer.recipe.objective.clip_range, metrics["first_ratio_error"]
+    advice = "" if error < clip else ": rounding alone clips every ratio; raise objective.clip_range or use float32"
+    return Finding(
+        "rollout and update agree", f"largest |ratio - 1| {error:.1e}, clip_range {clip:.1e}{advice}", error < clip
+    )
+
+
+def _evaluation(trainer: Trainer, prompts: Sequence[Prompt]) -> Finding:
+    """The evaluation itself may come hours later; a prompt that a reward does not understand should not."""
+    few = prompts[:_EVALUATED]
+    with trainer.precision():
+        images = images_of(
+            trainer.model,
+            trainer.encode,
+            few,
+            KeyedNoise(trainer.recipe.seed, 0, trainer.model.latent_shape),
+            steps=_STEPS,
+            micro_batch=trainer.recipe.rollout.micro_batch,
+        )
+        scores = evaluate(images, few, trainer.rewards, trainer.recipe.scoring).scores
+    detail = ", ".join(f"{name} {values.nanmean().item():.3g}" for name, values in scores.items())
+    return Finding("evaluation prompts are drawn and scored", f"{detail} on {len(few)} at {_STEPS} steps")
+
+
+def _whereabouts(reward: NetworkReward) -> str:
+    rest = "" if reward.rests_on == reward.device else f", between calls on {reward.rests_on}"
     return f"{reward.memory / memory.GIB:.2g} GiB on {reward.device}{rest}"
 
 
@@ -94,60 +118,64 @@ def _memory_held(trainer: Trainer, device: torch.device) -> Finding:
     detail = ", ".join(f"{name} {size / memory.GIB:.2g}" for name, size in parts.items())
     fits = total < available
     return Finding(
-        "what is always held fits in memory",
+        "what is held all the time fits in memory",
         f"{total / memory.GIB:.2g} GiB of {available / memory.GIB:.0f} ({detail})"
-        + ("" if fits else ": try tune=lora, or update.ema and update.kl off"),
+        + ("" if fits else ": try tune=lora, or turn update.ema_decay and objective.kl_weight off"),
         fits,
     )
 
 
-def _picture(trainer: Trainer) -> Tensor:
+def _image(trainer: Trainer) -> Tensor:
     with trainer.precision():
-        return draw_pictures(trainer.model, trainer.prompts[:1], steps=_STEPS, seed=0, micro_batch=1)[0]
+        noise = KeyedNoise(0, 0, trainer.model.latent_shape)
+        images = images_of(trainer.model, trainer.encode, trainer.prompts[:1], noise, steps=_STEPS, micro_batch=1)
+        return next(iter(images))[1]
 
 
 def _small_iteration(trainer: Trainer) -> Metrics:
-    """As many groups as fill a micro-batch, in each process; other prompts where all rewards are equal."""
-    recipe, settings = trainer.recipe, trainer.recipe.rollout
+    """As many groups as fill a micro-batch, in each process; other prompts if all rewards are equal."""
+    settings = trainer.recipe.rollout
     size = min(settings.group_size, max(4, settings.micro_batch))
     prompts = min(settings.prompts, distributed.world_size() * -(-settings.micro_batch // size))
     few = settings.model_copy(update={"prompts": prompts, "group_size": size})
-    trainer.recipe = recipe.model_copy(update={"rollout": few})
-    try:
-        for _ in range(_TRIES):
-            metrics = trainer.iterate()
-            if metrics["skipped_groups"] < prompts:
-                break
-    finally:
-        trainer.recipe = recipe
+    small = trainer.with_recipe(trainer.recipe.model_copy(update={"rollout": few}))
+    for k in range(_TRIES):
+        metrics = small.run_iteration(k)
+        if metrics["skipped_groups"] < prompts:
+            break
     return metrics
 
 
 def _like_the_stock_pipeline(trainer: Trainer) -> Finding:
-    """In 16 bits rounding carries some pictures away, the more the smaller the model; a mistake carries away all."""
+    """In 16 bits rounding changes some images, the more the smaller the model; a mistake changes all."""
     allowed = _SAME if trainer.recipe.model.dtype == "float32" else _SAME_BF16
     difference = math.inf
     for prompt in trainer.prompts[:_TRIES]:
-        difference = min(difference, _distance_to_stock(trainer, prompt.text))
+        difference = min(difference, _distance_to_stock(trainer, prompt))
         if difference < allowed:
             break
-    return Finding("the sampler is the stock pipeline's", f"relative difference {difference:.1e}", difference < allowed)
+    return Finding(
+        "the sampler draws what the stock pipeline draws",
+        f"relative difference {difference:.1e}, allowed {allowed:.0e}",
+        difference < allowed,
+    )
 
 
-def _distance_to_stock(trainer: Trainer, prompt: str) -> float:
+def _distance_to_stock(trainer: Trainer, prompt: Prompt) -> float:
     model, settings = trainer.model, trainer.recipe.model
     noise = KeyedNoise(0, 0, model.latent_shape)
+    dtype = next(next(iter(model.networks.values())).parameters()).dtype
     model.pipeline.set_progress_bar_config(disable=True)
     with trainer.precision():
         ours = rollout(
-            model, ode_plan(model.grid(_STEPS)), model.encode([prompt]), noise, group_size=1, micro_batch=1
+            model, ode_plan(model.grid(_STEPS)), trainer.encode([prompt]), noise, group_size=1, micro_batch=1
         ).latents
         stock = model.pipeline(
-            prompt,
+            prompt.text,
             height=settings.height,
             width=settings.width,
             num_inference_steps=_STEPS,
-            latents=noise.initial(0, None)[None].to(ours.device, model.transformer.dtype),
+            latents=noise.initial(0, None)[None].to(ours.device, dtype),
             output_type="latent",
             return_dict=False,
             **model.stock_options,

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one line per iteration, and a summary at the end."""
+"""What a run prints: one line per iteration, and a summary at the end."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from .preflight import Finding
 _TREND = 10  # iterations
 
 RECENT = 2 * _TREND
-"""How many iterations a trend and a diagnosis look back."""
+"""Number of iterations that a trend and a diagnosis look back."""
 
 
 class Progress:
@@ -30,25 +30,23 @@ class Progress:
         self._console.print(text, soft_wrap=True)
 
     def found(self, finding: Finding) -> None:
-        self.say(f"preflight  {'ok' if finding.fits else 'NO'}  {finding.what}: {finding.detail}")
+        self.say(f"preflight  {'ok' if finding.ok else 'NO'}  {finding.what}: {finding.detail}")
 
     def show(self, recent: Sequence[dict[str, Any]]) -> None:
-        """The last of them, and what it means beside those before."""
+        """The last iteration, and its trend against those before."""
         metrics = recent[-1]
-        usual = fmean(sum(earlier["seconds"].values()) for earlier in recent)
-        left = usual * (self._recipe.iterations - metrics["iteration"] - 1)
+        mean_seconds = fmean(sum(earlier["seconds"].values()) for earlier in recent)
+        left = mean_seconds * (self._recipe.iterations - metrics["iteration"] - 1)
         rewards = "  ".join(f"{name} {value:.3f}{_trend(recent, name)}" for name, value in metrics["rewards"].items())
         seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
-        window = metrics["window"]
         self.say(
-            f"{metrics['iteration'] + 1:>4}/{self._recipe.iterations}  {rewards}  window {window[0]}-{window[-1]}  "
-            f"clipped {metrics['clipped']:.0%}  kl {metrics.get('kl', 0.0):.1e}  gap {metrics['first_gap']:.0e}  "
+            f"{metrics['iteration'] + 1:>4}/{self._recipe.iterations}  {rewards}  {_update_numbers(metrics)}"
             f"{seconds} s  left {_minutes(left)}"
         )
         for name, again in metrics["retried_scores"].items():
             failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
             if again or failed:
-                self.say(f"      {name}: {again} scores asked for again, {failed} failed and left out. {why}".rstrip())
+                self.say(f"      {name}: {again} scores retried, {failed} failed and left out. {why}".rstrip())
         if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
             self.say(f"      {words}")
 
@@ -56,10 +54,10 @@ class Progress:
         means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
         self.say(f"evaluation prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
 
-    def finish(self, folder: Path, before: dict[str, Any], after: dict[str, dict[str, float]]) -> None:
+    def finish(self, folder: Path, before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> None:
         self.say(f"\nDone in {_minutes(time.monotonic() - self._begin)}. The run is in {folder}")
         for name, kinds in after.items():
-            start = before["rewards"][name]["overall"]
+            start = before[name]["overall"]
             end = kinds["overall"]
             self.say(f"  {name} on the evaluation prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
         self.say(
@@ -69,8 +67,20 @@ class Progress:
         )
 
 
+def _update_numbers(metrics: dict[str, Any]) -> str:
+    """Of the window and the objective, as far as there are any."""
+    numbers = []
+    if window := metrics["window"]:
+        numbers.append(f"window {window[0]}-{window[-1]}")
+    if "clip_fraction" in metrics:
+        numbers += [f"clipped {metrics['clip_fraction']:.0%}", f"ratio error {metrics['first_ratio_error']:.0e}"]
+    if "kl" in metrics:
+        numbers.append(f"kl {metrics['kl']:.1e}")
+    return "".join(f"{number}  " for number in numbers)
+
+
 def _trend(recent: Sequence[dict[str, Any]], name: str) -> str:
-    """The last iterations against those before them."""
+    """The mean of the last iterations, relative to those before them."""
     if len(recent) < RECENT:
         return ""
     values = [metrics["rewards"][name] for metrics in recent]

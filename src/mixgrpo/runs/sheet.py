@@ -1,4 +1,4 @@
-"""Pictures on one sheet, with captions: what a person looks at before believing a number."""
+"""Images on one sheet, with captions."""
 
 import textwrap
 from collections.abc import Sequence
@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-_SIDE, _TEXT, _GAP = 128, 46, 14
-_BESIDE = _SIDE + 4  # from one picture of a tile to the next
-_LETTER = 6  # pixels a letter takes, about
+_SMALLEST, _LARGEST = 128, 384  # the side of an image on the sheet
+_TEXT, _GAP = 46, 14
+_BETWEEN = 4  # between the images of a tile
+_LETTER = 6  # approximate width of a letter
 
 
 class Tile(NamedTuple):
-    """Pictures side by side over one caption; under each a line in its colour, if there are colours."""
+    """Images side by side over one caption, each underlined in its colour if colours are given."""
 
     pictures: Sequence[Image.Image]
     caption: str
@@ -20,18 +21,20 @@ class Tile(NamedTuple):
 
 
 def sheet(tiles: Sequence[Tile], columns: int) -> Image.Image:
-    wide = (len(tiles[0].pictures) - 1) * _BESIDE + _SIDE
+    side = min(_LARGEST, max(_SMALLEST, tiles[0].pictures[0].width))
+    step = side + _BETWEEN
+    wide = (len(tiles[0].pictures) - 1) * step + side
     rows = -(-len(tiles) // columns)
-    paper = Image.new("RGB", (columns * (wide + _GAP) + _GAP, rows * (_SIDE + _TEXT + _GAP) + _GAP), "white")
+    paper = Image.new("RGB", (columns * (wide + _GAP) + _GAP, rows * (side + _TEXT + _GAP) + _GAP), "white")
     canvas, font = ImageDraw.Draw(paper), ImageFont.load_default(size=12)
     for i, tile in enumerate(tiles):
-        left, top = _GAP + i % columns * (wide + _GAP), _GAP + i // columns * (_SIDE + _TEXT + _GAP)
+        left, top = _GAP + i % columns * (wide + _GAP), _GAP + i // columns * (side + _TEXT + _GAP)
         for j, picture in enumerate(tile.pictures):
-            # Small pictures are enlarged as they are: what the model drew, and no smoothing of it.
-            smoothing = Image.Resampling.NEAREST if picture.width <= _SIDE else Image.Resampling.LANCZOS
-            paper.paste(picture.resize((_SIDE, _SIDE), smoothing), (left + j * _BESIDE, top))
+            # Small images are enlarged without smoothing, to show what the model drew.
+            filter = Image.Resampling.NEAREST if picture.width <= side else Image.Resampling.LANCZOS
+            paper.paste(picture.resize((side, side), filter), (left + j * step, top))
         for j, colour in enumerate(tile.colours):
-            x = left + j * _BESIDE
-            canvas.rectangle((x, top + _SIDE + 1, x + _SIDE - 1, top + _SIDE + 3), fill=colour)
-        canvas.text((left, top + _SIDE + 6), textwrap.fill(tile.caption, wide // _LETTER), fill="black", font=font)
+            x = left + j * step
+            canvas.rectangle((x, top + side + 1, x + side - 1, top + side + 3), fill=colour)
+        canvas.text((left, top + side + 6), textwrap.fill(tile.caption, wide // _LETTER), fill="black", font=font)
     return paper

@@ -1,7 +1,7 @@
-"""Where metrics go beside metrics.jsonl: TensorBoard, Weights & Biases, trackio. Each is an extra of its name.
+"""Where metrics go in addition to metrics.jsonl: TensorBoard, Weights & Biases, trackio. Each is an extra of its name.
 
-A tracker that cannot start stops the run at once; one that fails later is reported and left out.
-A resumed run goes on in the record it had.
+A tracker that cannot start stops the run at once; one that fails later is reported and no longer used. A resumed run
+continues its record.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ TRACKERS: dict[str, Callable[[Recipe, RunFolder], Tracker]] = {
 
 
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested numbers under joined names: rewards/scenes, seconds/rollout."""
+    """Nested numbers under joined names such as rewards/scenes and seconds/rollout."""
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A run's result: the tuned model beside the one it began as, and pictures drawn by both in turn."""
+"""The result of a run: the tuned model, the base model, and a mix of both."""
 
 import math
 from collections.abc import Callable
@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mixgrpo.models.base import Conditioning, FlowModel, VelocityField
-from mixgrpo.models.load import load_model, with_transformer
+from mixgrpo.models.base import FlowModel
+from mixgrpo.models.load import load_model
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.training.trainable import as_it_is, without_adapters
+from mixgrpo.sampling.field import Conditioning, VelocityField
+from mixgrpo.training.policy import unchanged, without_adapters
 
 from .folder import RunFolder
 
@@ -25,31 +26,36 @@ class Tuned:
     recipe: Recipe
     model: FlowModel
     base: Base
-    """Enters the model as it was before training."""
+    """Context manager that yields the model as it was before training."""
 
 
 def load_tuned(folder: Path, device: torch.device) -> Tuned:
     run = RunFolder(folder)
     recipe = run.load_recipe()
     model = load_model(recipe.model, device)
-    if not (run.lora if recipe.tune == "lora" else run.transformer).is_dir():
-        raise FileNotFoundError(f"{folder} has no result yet: finish it with `mixgrpo resume {folder}`")
+    results = [run.lora] if recipe.tune == "lora" else [run.network(name) for name in model.networks]
+    if not all(result.is_dir() for result in results):
+        raise FileNotFoundError(f"{folder} has no result yet: finish the run with `mixgrpo resume {folder}`")
     if recipe.tune == "lora":
         model.pipeline.load_lora_weights(run.lora)
         return Tuned(recipe, model, partial(without_adapters, model))
-    base = model.transformer
-    transformer = type(base).from_pretrained(run.transformer, dtype=base.dtype).to(device)
-    return Tuned(recipe, with_transformer(model, transformer.eval().requires_grad_(False)), partial(as_it_is, model))
+    tuned = {
+        name: type(base).from_pretrained(run.network(name), dtype=base.dtype).to(device).eval().requires_grad_(False)
+        for name, base in model.networks.items()
+    }
+    return Tuned(recipe, model.with_networks(tuned), partial(unchanged, model))
 
 
 @dataclass(frozen=True)
 class Hybrid:
-    """The tuned model for the first steps, the original for the rest: a remedy against reward hacking."""
+    """The tuned model for the first steps, the base model for the rest: a remedy against reward hacking."""
 
     tuned: FlowModel
     base: Base
     switch: float
-    """Below it the original is asked. Between two sigmas of the grid: an exact one is a matter of rounding."""
+    """The base model takes over below this sigma. It lies between two sigmas of the grid, so that rounding does not
+    matter.
+    """
 
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         if sigma[0] > self.switch:
@@ -58,8 +64,8 @@ class Hybrid:
             return original.velocity(x, sigma, conditioning)
 
 
-def hybrid(tuned: Tuned, share: float, steps: int) -> VelocityField:
-    """`share` of the steps by the tuned model."""
+def hybrid(tuned: Tuned, fraction: float, steps: int) -> VelocityField:
+    """The tuned model for `fraction` of the steps."""
     sigmas = (math.inf, *tuned.model.grid(steps).sigmas)
-    first = round(share * steps)  # of the original's steps
+    first = round(fraction * steps)  # of the base model's steps
     return Hybrid(tuned.model, tuned.base, (sigmas[first] + sigmas[first + 1]) / 2)

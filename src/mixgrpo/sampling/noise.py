@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 class Noise(Protocol):
-    """Where a rollout's randomness comes from. Prompts are numbered over the whole iteration, images inside
-    their group, steps along the plan.
+    """Where a rollout's randomness comes from. Prompts are numbered over the whole iteration, images within their
+    group, steps along the plan.
     """
 
     @property
@@ -18,7 +18,7 @@ class Noise(Protocol):
         """The shape of one image's latents."""
 
     def initial(self, prompt: int, image: int | None) -> Tensor:
-        """Where a trajectory starts. `image` None: the start that a prompt's whole group shares."""
+        """Where a trajectory starts. `image` None: the start shared by the prompt's whole group."""
 
     def step(self, prompt: int, image: int, step: int) -> Tensor:
         """What an SDE step adds."""
@@ -26,9 +26,9 @@ class Noise(Protocol):
 
 @dataclass(frozen=True)
 class KeyedNoise:
-    """Draws decided by their key (seed, iteration, prompt, image, step) and nothing else.
+    """Draws that depend on their key (seed, iteration, prompt, image, step) and nothing else.
 
-    So results do not depend on the micro-batch, on how prompts are spread over ranks, on resuming, or on the
+    Results therefore do not depend on the micro-batch, on how prompts are spread over ranks, on resuming or on the
     device: noise is drawn on the CPU.
     """
 
@@ -41,6 +41,10 @@ class KeyedNoise:
 
     def step(self, prompt: int, image: int, step: int) -> Tensor:
         return self._draw("step", prompt, image, step)
+
+    def renoise(self, prompt: int, image: int | None, draw: int) -> Tensor:
+        """What an objective adds to final latents. `image` None: shared by the prompt's whole group."""
+        return self._draw("renoise", prompt, image, draw)
 
     def _draw(self, *key: str | int | None) -> Tensor:
         digest = hashlib.blake2b(repr((self.seed, self.iteration, *key)).encode(), digest_size=8).digest()

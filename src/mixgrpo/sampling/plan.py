@@ -1,7 +1,7 @@
-"""The plan of one rollout: its steps, which of them are random, which are trained, and what they cost.
+"""The plan of one rollout: its steps, which of them are stochastic, which are trained, and what they cost.
 
     prefix   ODE on the grid, identical for a group that shares its noise
-    window   SDE; these steps are sampled at random and (all, or a subset of them) optimised
+    window   SDE; these steps are stochastic, and all or some of them are optimised
     suffix   ODE, not optimised: any solver, on as few steps as `compress_ratio` leaves
 
 A plan is data. It needs no model, and a rollout only follows it.
@@ -18,9 +18,9 @@ from .steppers.ode import Solver, ode_step
 from .steppers.sde import SDE_STEPS, SdeType
 
 History = Literal["trajectory", "suffix"]
-"""Which steps a multistep solver looks back on: all before it, as published, or none from before the window's noise."""
+"""The steps that a multistep solver looks back on: all earlier ones (as published), or those of the suffix alone."""
 
-# Below this many steps the last but one is of second order at most, as in diffusers' DPM-Solver++: a third
+# In plans shorter than this the last step but one is of second order at most, as in diffusers' DPM-Solver++: a third
 # order step across so wide a gap right before sigma 0 is unstable.
 _SHORT = 15
 
@@ -39,21 +39,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Price:
-    """Model evaluations per image. Classifier-free guidance doubles what each costs, in every plan alike."""
+    """Model evaluations per image. Classifier-free guidance doubles the cost of each, in every plan."""
 
     rollout_calls: float
     update_passes: float
 
     def cost(self, pass_cost: float) -> float:
-        """In forward passes; a forward-backward is 3 of them, or 2 where only adapters train."""
+        """In forward passes. `pass_cost` is the cost of a forward-backward: 3, or 2 if only adapters train."""
         return self.rollout_calls + pass_cost * self.update_passes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps from the grid's first sigma to exactly 0; `steps[window]` are the stochastic ones.
+    """Steps from the grid's first sigma to exactly 0. `steps[window]` are the stochastic ones.
 
-    The window's positions are grid positions too: compression begins after it.
+    The window's positions are also grid positions, because compression begins after the window.
     """
 
     grid: SigmaGrid
@@ -66,20 +66,20 @@ class Plan:
 
     @property
     def num_common(self) -> int:
-        """How many steps start from a state that a group with shared noise has in common.
+        """Number of steps that start from a state which a group with shared noise has in common.
 
-        All of the prefix and the first stochastic step: its images differ only after it. A plan with no
-        window never tells its images apart.
+        These are the prefix and the first stochastic step, after which the images differ. Without a window they never
+        do.
         """
         return self.window.start + 1 if self.window else len(self.steps)
 
     @property
     def history_depth(self) -> int:
-        """How many earlier x0_hat the solver looks back on."""
+        """Number of earlier x0_hat that the solver uses."""
         return max(len(step.move.history_coefs) for step in self.steps)
 
     def price(self, group_size: int, shared: bool) -> Price:
-        """Per image, with what a group has in common computed once per prompt, or (not shared) per image."""
+        """Per image. `shared`: what a group has in common is computed once per prompt instead of per image."""
         common_share = 1 / group_size if shared else 1.0
 
         def evaluations(positions: Collection[int]) -> float:
@@ -100,10 +100,10 @@ def make_plan(
     compress_ratio: float = 1.0,
     history: History = "trajectory",
 ) -> Plan:
-    """Lay the steps out. `trained` defaults to the whole window."""
+    """`trained` defaults to the whole window."""
     if window.stop >= grid.num_steps:
         raise ValueError(
-            f"window {list(window)} reaches the last of {grid.num_steps} steps, which is never stochastic: "
+            f"window {list(window)} contains the last of {grid.num_steps} steps, which is never stochastic: "
             f"it must end at step {grid.num_steps - 2} or before"
         )
     trained = window if trained is None else trained
@@ -120,7 +120,7 @@ def make_plan(
     suffix = _pairs(grid.resampled(window.stop, suffix_calls(grid.num_steps, window.stop, compress_ratio)))
     short = len(steps) + len(suffix) < _SHORT
     for calls_left, pair in zip(range(len(suffix), 0, -1), suffix, strict=True):
-        # Each step before this one, of whatever kind or only of the suffix, has left its x0_hat to a multistep solver.
+        # A multistep solver has the x0_hat of every earlier step, or of every earlier step of the suffix.
         past = steps if history == "trajectory" else steps[window.stop :]
         past_sigmas = [step.sigma for step in reversed(past)]
         order = 2 if short and calls_left == 2 else 3
@@ -129,15 +129,15 @@ def make_plan(
 
 
 def ode_plan(grid: SigmaGrid, solver: Solver = "euler") -> Plan:
-    """Deterministic from start to end: inference and evaluation."""
+    """Deterministic from start to end, for inference and evaluation."""
     return make_plan(grid, range(0), suffix_solver=solver)
 
 
 def suffix_calls(num_steps: int, window_stop: int, compress_ratio: float) -> int:
-    """How many steps lead from the window's end to sigma 0.
+    """Number of steps from the window's end to sigma 0.
 
-    MixGRPO-Flash keeps int(remaining * ratio) grid points, counted from the window's last step on; the
-    calls are one fewer. Where that leaves none, one is kept: a plan always ends at sigma 0.
+    MixGRPO-Flash keeps int(remaining * ratio) grid points, counted from the window's last step, which makes one call
+    less. If that leaves none, one call is kept: a plan always ends at sigma 0.
     """
     remaining = num_steps - (window_stop - 1)
     return max(1, int(remaining * compress_ratio) - 1)

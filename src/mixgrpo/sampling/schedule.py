@@ -1,23 +1,25 @@
-"""Where the steps are: the grid of noise levels a trajectory walks down, from its start to sigma = 0."""
+"""The noise schedule: the grid of noise levels of a trajectory, from its start down to sigma = 0."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class SigmaGrid:
-    """T + 1 falling noise levels; step i goes from `sigmas[i]` to `sigmas[i + 1]`, and the last is 0.
+    """T + 1 decreasing noise levels. Step i goes from `sigmas[i]` to `sigmas[i + 1]`; the last level is 0.
 
-    `shift` is the time shift the levels were pushed through; new levels between them (a compressed
-    suffix) are spaced evenly before it.
+    `shift` is the time shift that the levels went through. New levels between them (a compressed suffix) are evenly
+    spaced before that shift.
     """
 
     sigmas: tuple[float, ...]
     shift: float
 
     def __post_init__(self) -> None:
-        falling = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
-        if len(self.sigmas) < 2 or not falling or self.sigmas[-1] != 0 or self.sigmas[0] > 1:
-            raise ValueError(f"sigmas must fall from at most 1 to exactly 0 in one step or more, got {self.sigmas}")
+        decreasing = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
+        if len(self.sigmas) < 2 or not decreasing or self.sigmas[-1] != 0 or self.sigmas[0] > 1:
+            raise ValueError(
+                f"sigmas must decrease from at most 1 to exactly 0 in at least one step, got {self.sigmas}"
+            )
         if self.shift <= 0:
             raise ValueError(f"shift = {self.shift}: must be above 0")
 
@@ -28,8 +30,8 @@ class SigmaGrid:
     def resampled(self, start: int, num_steps: int) -> tuple[float, ...]:
         """The levels from `sigmas[start]` to 0 in `num_steps` steps instead of `T - start`.
 
-        Unshifted time is read off the grid at evenly spaced (fractional) step indices. On a shifted
-        linspace this is shift(linspace(t_start, 0)), the published rule; it holds for any other grid.
+        Unshifted time is interpolated on the grid at evenly spaced fractional step indices. On a shifted linspace this
+        is shift(linspace(t_start, 0)), the published rule; it is defined for any other grid too.
         """
         remaining = self.num_steps - start
         if num_steps == remaining:
@@ -44,12 +46,12 @@ class SigmaGrid:
 
 
 def shifted_linspace(num_steps: int, shift: float) -> SigmaGrid:
-    """linspace(1, 0, T + 1) pushed through the time shift. FLUX recipes use shift 3."""
+    """linspace(1, 0, T + 1) after the time shift. FLUX recipes use shift 3."""
     return SigmaGrid(tuple(shift_time(1 - i / num_steps, shift) for i in range(num_steps + 1)), shift)
 
 
 def shift_time(t: float, shift: float) -> float:
-    """sigma = s t / (1 + (s - 1) t): spends more of the steps at high noise for s > 1."""
+    """sigma = s t / (1 + (s - 1) t): for s > 1, more of the steps are at high noise."""
     return shift * t / (1 + (shift - 1) * t)
 
 

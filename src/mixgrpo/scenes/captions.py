@@ -1,13 +1,13 @@
-"""The world of scenes: what can be asked for, in words, and how a request is read back from its caption.
+"""The captions of the world of scenes: what they can request, how they are worded, and how they are parsed.
 
-Six kinds follow GenEval, one asks for writing:
+Six kinds follow GenEval, the seventh requests written text:
 
     single     a star                                colours    a red star
     two        a star and a circle                   binding    a red star and a blue circle
     counting   three stars, three red stars          position   a star left of a circle
     text       the word "CAT"
 
-Any of them may end in `on a black background`. What a caption leaves open - colours, sizes, places - is free.
+Each may end in `on a black background`. Colours, sizes and positions that a caption does not mention are free.
 """
 
 import re
@@ -28,8 +28,8 @@ COLOURS = {
     "purple": (140, 55, 190),
     "pink": (250, 130, 190),
 }
-NEVER_TOGETHER = {("purple", "star"), ("green", "ring"), ("orange", "square"), ("pink", "cross")}
-"""(colour, shape) that no training caption and no training image combines: for held-out prompts only."""
+UNSEEN_PAIRS = {("purple", "star"), ("green", "ring"), ("orange", "square"), ("pink", "cross")}
+"""(colour, shape) pairs that occur in no training caption and no training image, only in held-out prompts."""
 BACKGROUNDS = {"white": (250, 250, 250), "gray": (150, 150, 150), "black": (15, 15, 15)}
 RELATIONS = ("left of", "right of", "above", "below")
 NUMBERS = ("one", "two", "three", "four")
@@ -43,32 +43,31 @@ _SINGULARS = {plural(shape): shape for shape in SHAPES}
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One shape; `colour` None leaves it open."""
-
-    shape: str
+class RequestedShape:
+    name: str
     colour: str | None = None
+    """None: any colour."""
 
     def __str__(self) -> str:
-        words = self.shape if self.colour is None else f"{self.colour} {self.shape}"
+        words = self.name if self.colour is None else f"{self.colour} {self.name}"
         return f"{'an' if words[0] in 'aeio' else 'a'} {words}"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caption asks for: these things and nothing else, or a word."""
+    """The meaning of a caption: the image must show exactly these shapes, or a word."""
 
     kind: Kind
-    things: tuple[Thing, ...] = ()
+    shapes: tuple[RequestedShape, ...] = ()
     relation: str | None = None
-    """Of the first thing to the second."""
+    """The position of the first shape relative to the second."""
     word: str | None = None
     background: str | None = None
 
 
 def along_and_across(relation: str, dx: float, dy: float) -> tuple[float, float]:
-    """The offset from the first thing to the second (y grows downwards) in the relation's own axes: `along`
-    is positive where the first thing is on the side it is said to be.
+    """The offset from the first shape to the second, along the relation's axis and across it. `along` is positive if
+    the first shape is on the requested side. y grows downwards.
     """
     return {"left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[relation]
 
@@ -78,13 +77,13 @@ def caption(request: Request) -> str:
         case "text":
             words = f'the word "{request.word}"'
         case "counting":
-            first, number = request.things[0], NUMBERS[len(request.things) - 1]
-            name = first.shape if len(request.things) == 1 else plural(first.shape)
+            first, number = request.shapes[0], NUMBERS[len(request.shapes) - 1]
+            name = first.name if len(request.shapes) == 1 else plural(first.name)
             words = " ".join(part for part in (number, first.colour, name) if part)
         case "position":
-            words = f"{request.things[0]} {request.relation} {request.things[1]}"
+            words = f"{request.shapes[0]} {request.relation} {request.shapes[1]}"
         case _:
-            words = " and ".join(map(str, request.things))
+            words = " and ".join(map(str, request.shapes))
     return words if request.background is None else f"{words} on a {request.background} background"
 
 
@@ -97,20 +96,20 @@ _TEXT = re.compile(rf'the word "([A-Z]+)"{_ON}')
 
 
 def parse(text: str) -> Request:
-    """The request behind a caption of this world."""
-    if found := _TEXT.fullmatch(text):
-        return Request("text", word=found[1], background=found[2])
-    if found := _COUNT.fullmatch(text):
-        number, colour, name, background = found.groups()
-        thing = Thing(_SINGULARS.get(name, name), colour)
-        return Request("counting", (thing,) * (NUMBERS.index(number) + 1), background=background)
-    if found := _PAIR.fullmatch(text):
-        colour, shape, between, other_colour, other_shape, background = found.groups()
-        things = (Thing(shape, colour), Thing(other_shape, other_colour))
+    """The request that a caption expresses. Raises a ValueError for any other text."""
+    if match := _TEXT.fullmatch(text):
+        return Request("text", word=match[1], background=match[2])
+    if match := _COUNT.fullmatch(text):
+        number, colour, name, background = match.groups()
+        shape = RequestedShape(_SINGULARS.get(name, name), colour)
+        return Request("counting", (shape,) * (NUMBERS.index(number) + 1), background=background)
+    if match := _PAIR.fullmatch(text):
+        colour, name, between, other_colour, other_name, background = match.groups()
+        shapes = (RequestedShape(name, colour), RequestedShape(other_name, other_colour))
         if between != "and":
-            return Request("position", things, relation=between, background=background)
-        return Request("binding" if colour else "two", things, background=background)
-    if found := _ONE.fullmatch(text):
-        colour, shape, background = found.groups()
-        return Request("colours" if colour else "single", (Thing(shape, colour),), background=background)
+            return Request("position", shapes, relation=between, background=background)
+        return Request("binding" if colour else "two", shapes, background=background)
+    if match := _ONE.fullmatch(text):
+        colour, name, background = match.groups()
+        return Request("colours" if colour else "single", (RequestedShape(name, colour),), background=background)
     raise ValueError(f"not a caption of the world of scenes: {text!r}")

@@ -1,17 +1,28 @@
-"""Which captions are for training and which are held out: an endless train stream and a fixed evaluation set.
+"""Which captions are used for training and which are held out: an endless training stream and a fixed evaluation set.
 
-A request is held out by its content alone: by a hash of its caption, or because it names a colour and shape
-that are never seen together. Training draws from the rest, so the two cannot overlap.
+Whether a request is held out depends only on its content: on a hash of its caption, or on whether it contains an unseen
+pair of colour and shape. Training uses all other requests, so the two sets cannot overlap.
 """
 
 import hashlib
 import random
 from collections.abc import Iterator, Mapping
 
-from .captions import BACKGROUNDS, COLOURS, NEVER_TOGETHER, NUMBERS, RELATIONS, SHAPES, Kind, Request, Thing, caption
+from .captions import (
+    BACKGROUNDS,
+    COLOURS,
+    NUMBERS,
+    RELATIONS,
+    SHAPES,
+    UNSEEN_PAIRS,
+    Kind,
+    Request,
+    RequestedShape,
+    caption,
+)
 
-_HELD_OUT_SHARE = 5  # one in so many
-_TRAIN_SHARES: dict[Kind, int] = {
+_HELD_OUT_ONE_IN = 5  # captions
+_TRAIN_WEIGHTS: dict[Kind, int] = {
     "single": 1,
     "two": 1,
     "counting": 1,
@@ -32,38 +43,40 @@ EVALUATION_SIZES: dict[Kind, int] = {
 
 
 def held_out(request: Request) -> bool:
-    return unseen(request) or _hash(caption(request)) % _HELD_OUT_SHARE == 0
+    return unseen(request) or _hash(caption(request)) % _HELD_OUT_ONE_IN == 0
 
 
 def unseen(request: Request) -> bool:
-    """Whether it combines what training never combines."""
-    return any((thing.colour, thing.shape) in NEVER_TOGETHER for thing in request.things)
+    """Whether the request contains a pair of colour and shape that never occurs in training."""
+    return any((shape.colour, shape.name) in UNSEEN_PAIRS for shape in request.shapes)
 
 
-def train_requests(seed: int, shares: Mapping[Kind, int] = _TRAIN_SHARES) -> Iterator[Request]:
-    """Endless, never one that is held out. In pre-training the two kinds that are hardest come twice as often."""
+def train_requests(seed: int, weights: Mapping[Kind, int] = _TRAIN_WEIGHTS) -> Iterator[Request]:
+    """An endless stream without held-out requests. By default, as in pre-training, the two hardest kinds are twice as
+    frequent as the others.
+    """
     rng = random.Random(seed)
     while True:
-        request = _draw(rng.choices([*shares], [*shares.values()])[0], rng)
+        request = _random_request(rng.choices([*weights], [*weights.values()])[0], rng)
         if not held_out(request):
             yield request
 
 
 def evaluation_requests() -> list[Request]:
-    """The held-out set: fixed, all different, sorted by kind."""
+    """The held-out set: fixed, without duplicates, sorted by kind."""
     rng = random.Random("evaluation")
-    chosen: dict[str, Request] = {}
+    requests: dict[str, Request] = {}
     for kind, size in EVALUATION_SIZES.items():
-        found: dict[str, Request] = {}
-        while len(found) < size:
-            request = _draw(kind, rng)
+        of_kind: dict[str, Request] = {}
+        while len(of_kind) < size:
+            request = _random_request(kind, rng)
             if held_out(request):
-                found[caption(request)] = request
-        chosen |= found
-    return list(chosen.values())
+                of_kind[caption(request)] = request
+        requests |= of_kind
+    return list(requests.values())
 
 
-def _draw(kind: Kind, rng: random.Random) -> Request:
+def _random_request(kind: Kind, rng: random.Random) -> Request:
     background = rng.choice([None, None, None, *BACKGROUNDS])
     if kind == "text":
         word = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(3, 5)))
@@ -72,18 +85,19 @@ def _draw(kind: Kind, rng: random.Random) -> Request:
     colour, other = rng.sample([*COLOURS], 2)
     match kind:
         case "single":
-            return Request(kind, (Thing(first),), background=background)
+            return Request(kind, (RequestedShape(first),), background=background)
         case "colours":
-            return Request(kind, (Thing(first, colour),), background=background)
+            return Request(kind, (RequestedShape(first, colour),), background=background)
         case "two":
-            return Request(kind, (Thing(first), Thing(second)), background=background)
+            return Request(kind, (RequestedShape(first), RequestedShape(second)), background=background)
         case "position":
-            return Request(kind, (Thing(first), Thing(second)), relation=rng.choice(RELATIONS), background=background)
+            shapes = (RequestedShape(first), RequestedShape(second))
+            return Request(kind, shapes, relation=rng.choice(RELATIONS), background=background)
         case "binding":
-            return Request(kind, (Thing(first, colour), Thing(second, other)), background=background)
+            return Request(kind, (RequestedShape(first, colour), RequestedShape(second, other)), background=background)
         case "counting":
-            thing = Thing(first, rng.choice([None, colour]))
-            return Request(kind, (thing,) * rng.randint(1, len(NUMBERS)), background=background)
+            shape = RequestedShape(first, rng.choice([None, colour]))
+            return Request(kind, (shape,) * rng.randint(1, len(NUMBERS)), background=background)
 
 
 def _hash(text: str) -> int:

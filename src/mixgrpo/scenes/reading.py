@@ -1,8 +1,8 @@
-"""What is written in a picture? A glyph matcher for the world's one line of capitals; no general OCR.
+"""Read the word in an image. A glyph matcher for the single line of capitals in the world of scenes, not a general OCR.
 
-The ink of the line is the picture's contrast with its background. Letters stand at a fixed pitch, so the
-line is read slot by slot: at each, the glyph that correlates best, over small shifts. The score against what
-was asked for is the normalised edit distance.
+The ink is the contrast of the line with its background. Letters have a fixed pitch, so the line is read slot by slot:
+each slot takes the glyph with the highest correlation over small shifts. A word is scored against the requested one by
+the normalised edit distance.
 """
 
 import string
@@ -10,49 +10,44 @@ from functools import cache
 
 import numpy as np
 
+from .analysis import Floats, Pixels, cached_per_image, edge_colour
 from .render import LETTER_PITCH, Scene, draw, letter_centres
-from .sight import Floats, Pixels, ground_of, once_per_picture
 
-_TOP, _BOTTOM = 22, 42  # the rows a line of letters covers
-_HALF = 6  # half a slot: a letter is judged by what of it lies inside its own
+_TOP, _BOTTOM = 22, 42  # the rows that a line of letters covers
+_HALF_SLOT = 6  # only what lies inside its slot counts towards a letter
 _SHIFTS = range(-2, 3)
-_MARGIN = _HALF + max(_SHIFTS)
-_REACH = 4.5  # how far a letter reaches to the right of its centre: 1 to 8 pixels
-_MOST_LETTERS = 5
-_INK = 50.0  # the least contrast (of 442) that can be writing
-_STROKE = 12  # the pixels of the thinnest stroke
-_MATCH = 0.72  # the least correlation with a glyph that counts as one
+_MARGIN = _HALF_SLOT + max(_SHIFTS)
+_REACH = 4.5  # typical distance from a letter's centre to its right end; it varies from 1 to 8 pixels
+_MAX_LETTERS = 5
+_MIN_CONTRAST = 50.0  # of 442, for ink
+_STROKE_PIXELS = 12  # in the thinnest stroke
+_MIN_CORRELATION = 0.72  # with a glyph
 
 
-@once_per_picture
-def read(picture: Pixels) -> str:
-    """The word in [64, 64, 3]; empty where there is none. `?` is a mark that is no letter."""
-    ink = _ink(picture)
+@cached_per_image
+def read_word(image: Pixels) -> str:
+    """The word in an image [64, 64, 3]; empty if there is none. `?` stands for a mark that is not a letter."""
+    ink = _ink(image)
     if ink is None:
         return ""
-    # The first slot is always in the same place, so where the ink ends says how many letters there are.
+    # The first slot has a fixed position, so the right end of the ink gives the number of letters.
     right = float(np.flatnonzero((ink > 0.4).any(0))[-1]) - _MARGIN
     last = round((right - _REACH - letter_centres(1)[0]) / LETTER_PITCH)
-    return _read_slots(ink, letter_centres(min(max(last, 0) + 1, _MOST_LETTERS)))
+    return _read_slots(ink, letter_centres(min(max(last, 0) + 1, _MAX_LETTERS)))
 
 
-def similarity(written: str, asked: str) -> float:
-    """1 - edit distance / the longer length."""
-    return 1 - edit_distance(written, asked) / max(len(written), len(asked), 1)
-
-
-def _ink(picture: Pixels) -> Floats | None:
-    """Contrast with the background, 0 to 1 and as wide as the slots at the edge need; None without any."""
-    pixels = picture.astype(np.float32)
-    contrast = np.linalg.norm(pixels - ground_of(pixels), axis=2)
-    strongest = float(np.partition(contrast, -_STROKE, axis=None)[-_STROKE])
-    if strongest < _INK:
+def _ink(image: Pixels) -> Floats | None:
+    """Contrast with the background in [0, 1], padded for the slots at the edge. None if there is no ink."""
+    pixels = image.astype(np.float32)
+    contrast = np.linalg.norm(pixels - edge_colour(pixels), axis=2)
+    strongest = float(np.partition(contrast, -_STROKE_PIXELS, axis=None)[-_STROKE_PIXELS])
+    if strongest < _MIN_CONTRAST:
         return None
     return np.pad(np.clip(contrast / strongest, 0, 1), ((0, 0), (_MARGIN, _MARGIN)))
 
 
 def _read_slots(ink: Floats, centres: list[float]) -> str:
-    """The best letter in each slot, over small shifts."""
+    """The best-matching letter in each slot, over small shifts."""
     glyphs, norms = _glyphs()
     letters = ""
     for centre in centres:
@@ -60,31 +55,22 @@ def _read_slots(ink: Floats, centres: list[float]) -> str:
         energies = np.maximum(np.square(windows).sum(1), 1e-6)
         correlation = windows @ glyphs.T / np.sqrt(energies[:, None] * norms)
         _, letter = np.unravel_index(correlation.argmax(), correlation.shape)
-        letters += string.ascii_uppercase[letter] if correlation.max() >= _MATCH else "?"
+        letters += string.ascii_uppercase[letter] if correlation.max() >= _MIN_CORRELATION else "?"
     return letters
 
 
 def _window(ink: Floats, centre: int, dy: int) -> Floats:
     left = centre + max(_SHIFTS)
-    return ink[_TOP + dy : _BOTTOM + dy, left : left + 2 * _HALF]
+    return ink[_TOP + dy : _BOTTOM + dy, left : left + 2 * _HALF_SLOT]
 
 
 @cache
 def _glyphs() -> tuple[Floats, Floats]:
-    """Each letter alone in its slot as the renderer draws it, flattened, with their squared norms."""
+    """Each rendered letter in its slot, flattened, and the squared norms."""
     rows = []
     for letter in string.ascii_uppercase:
-        ink = _ink(draw(Scene("black", word=letter, colour="yellow")))
+        ink = _ink(draw(Scene("black", word=letter, word_colour="yellow")))
         assert ink is not None
         rows.append(_window(ink, round(letter_centres(1)[0]), 0).ravel())
     glyphs = np.stack(rows)
     return glyphs, np.square(glyphs).sum(1)
-
-
-def edit_distance(a: str, b: str) -> int:
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, start=1):
-        previous, row[0] = row[0], i
-        for j, right in enumerate(b, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
-    return row[-1]

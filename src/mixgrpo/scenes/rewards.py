@@ -1,46 +1,59 @@
-"""The rewards of the world of scenes: each a verifier of pixels, applied to what the caption asks for."""
+"""The rewards of the world of scenes: each verifies the pixels against the request in the caption.
+
+The verifiers are imported when a reward is created, because checking a recipe does not need them.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL.Image import Image
 
 from mixgrpo.rewards.reward import Reward
 
-from .aesthetic import pleasantness
 from .captions import Request, parse
-from .reading import read, similarity
-from .sight import Pixels
-from .verifier import graded, strict
+
+if TYPE_CHECKING:
+    from .analysis import Pixels
 
 
 def scenes() -> Reward:
     """Partial credit in [0, 1]."""
-    return _each(graded)
+    from .verifier import graded
+
+    return _per_image(graded)
 
 
 def scenes_strict() -> Reward:
-    """1 only where everything is right."""
-    return _each(strict)
+    """1 if everything is right, otherwise 0."""
+    from .verifier import strict
+
+    return _per_image(strict)
 
 
 def scenes_text() -> Reward:
-    """How well the word asked for is written; 1 where none is."""
-    return _each(lambda picture, asked: 1.0 if asked.word is None else similarity(read(picture), asked.word))
+    """How well the requested word is written; 1 if the caption requests none."""
+    from mixgrpo.rewards.functions.edit_distance import similarity
+
+    from .reading import read_word
+
+    return _per_image(
+        lambda image, request: 1.0 if request.word is None else similarity(read_word(image), request.word)
+    )
 
 
 def scenes_aesthetic() -> Reward:
-    """A stated formula, whatever the caption."""
+    """A fixed formula that ignores the caption."""
+    from .aesthetic import aesthetic_score
 
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-        return [pleasantness(np.asarray(image)) for image in images]
+        return [aesthetic_score(np.asarray(image)) for image in images]
 
     return reward
 
 
-def _each(judge: Callable[[Pixels, Request], float]) -> Reward:
+def _per_image(score: "Callable[[Pixels, Request], float]") -> Reward:
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
-        return [float(judge(np.asarray(image), parse(prompt))) for image, prompt in zip(images, prompts, strict=True)]
+        return [float(score(np.asarray(image), parse(prompt))) for image, prompt in zip(images, prompts, strict=True)]
 
     return reward

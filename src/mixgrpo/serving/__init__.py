@@ -1,1 +1,1 @@
-"""A reward in a process of its own: `mixgrpo serve-reward`. Needs the `[serve]` extra."""
+"""A reward server in a process of its own: `mixgrpo serve-reward`. Needs the `[serve]` extra."""

@@ -1,4 +1,4 @@
-"""The HTTP side of a reward server: who may ask, how much, and what is answered when something is wrong."""
+"""The HTTP interface of a reward server: authentication, limits and error responses."""
 
 import asyncio
 import hmac
@@ -30,49 +30,49 @@ _STATUS: dict[type[Exception], int] = {
 @dataclass(frozen=True)
 class Settings:
     token: str | None = None
-    """What clients must show, if anything."""
+    """The token that clients must send, if any."""
     max_batch: int = 64
-    """Images in one call of the reward, unless a single request has more."""
+    """Images per call of the reward, unless a single request has more."""
     max_requests: int = 128
-    """Requests in the house, from the first byte to the answer: what bounds the memory."""
+    """Open requests, from their first byte to the response. This bounds the memory."""
     limits: Limits = field(default_factory=Limits)
 
 
 def reward_app(name: str, reward: Reward, settings: Settings) -> FastAPI:
-    house = _House(Batcher(name, reward, settings.max_batch), settings)
+    service = RewardService(Batcher(name, reward, settings.max_batch), settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batching = asyncio.create_task(house.batcher.run())
+        batching = asyncio.create_task(service.batcher.run())
         yield
         batching.cancel()
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
-    known = Depends(house.check_token)
+    authenticated = Depends(service.check_token)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/version", dependencies=[known])
+    @app.get("/version", dependencies=[authenticated])
     async def version() -> dict[str, Any]:
         return {"reward": name, "mixgrpo": __version__, "protocol": PROTOCOL}
 
-    @app.get("/metrics", dependencies=[known])
+    @app.get("/metrics", dependencies=[authenticated])
     async def metrics() -> dict[str, Any]:
-        return house.metrics()
+        return service.metrics()
 
     @app.post(SCORE_PATH)
     async def score(request: Request) -> Response:
-        return await house.score(request)
+        return await service.score(request)
 
     return app
 
 
-class _House:
+class RewardService:
     def __init__(self, batcher: Batcher, settings: Settings) -> None:
         self.batcher, self._settings = batcher, settings
-        self._requests = 0
+        self._open_requests = 0
         self._metrics = Metrics()
 
     async def check_token(self, request: Request) -> None:
@@ -82,8 +82,8 @@ class _House:
 
     def metrics(self) -> dict[str, Any]:
         return {
-            "queue_images": self.batcher.waiting,
-            "open_requests": self._requests,
+            "queue_images": self.batcher.queued_images,
+            "open_requests": self._open_requests,
             "batches": self.batcher.batches,
             **self._metrics.as_json(),
         }
@@ -92,35 +92,35 @@ class _House:
         begin = time.perf_counter()
         try:
             scores = await self._admit(request)
-        except HTTPException as refusal:
-            self._metrics.answered(refusal.status_code, 0, time.perf_counter() - begin)
+        except HTTPException as error:
+            self._metrics.record(error.status_code, 0, time.perf_counter() - begin)
             raise
-        self._metrics.answered(200, len(scores), time.perf_counter() - begin)
+        self._metrics.record(200, len(scores), time.perf_counter() - begin)
         return Response(encode_scores(scores), media_type="application/json")
 
     async def _admit(self, request: Request) -> list[float]:
         await self.check_token(request)
-        if self._requests >= self._settings.max_requests:
-            raise HTTPException(503, f"busy with {self._requests} requests: try again", {"Retry-After": "1"})
-        self._requests += 1
+        if self._open_requests >= self._settings.max_requests:
+            raise HTTPException(503, f"busy with {self._open_requests} requests: try again", {"Retry-After": "1"})
+        self._open_requests += 1
         try:
             return await self._scores(request)
-        except tuple(_STATUS) as problem:
-            raise HTTPException(_STATUS[type(problem)], str(problem)) from problem
+        except tuple(_STATUS) as error:
+            raise HTTPException(_STATUS[type(error)], str(error)) from error
         finally:
-            self._requests -= 1
+            self._open_requests -= 1
 
     async def _scores(self, request: Request) -> list[float]:
         limits = self._settings.limits
-        body = await _read(request, limits.body)
-        scoring = await asyncio.to_thread(decode, body, request.headers.get("content-type", ""), limits)
-        return await self.batcher.score(scoring, gone=request.is_disconnected)
+        body = await _read_body(request, limits.body)
+        score_request = await asyncio.to_thread(decode, body, request.headers.get("content-type", ""), limits)
+        return await self.batcher.score(score_request, is_disconnected=request.is_disconnected)
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def _read_body(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > most:
-            raise TooLarge(f"a body of more than {most} bytes: send fewer images at a time")
+        if len(body) > max_bytes:
+            raise TooLarge(f"the body has more than {max_bytes} bytes: send fewer images per request")
     return bytes(body)

@@ -1,10 +1,10 @@
-"""What a server has done so far, in numbers."""
+"""Request counts and latencies of a reward server."""
 
 import statistics
 from collections import Counter, deque
 from typing import Any
 
-_RECENT = 1000  # answers whose latency is known
+_RECENT = 1000  # successful responses whose latency is kept
 
 
 class Metrics:
@@ -13,7 +13,7 @@ class Metrics:
         self._statuses: Counter[int] = Counter()
         self._seconds: deque[float] = deque(maxlen=_RECENT)
 
-    def answered(self, status: int, images: int, seconds: float) -> None:
+    def record(self, status: int, images: int, seconds: float) -> None:
         self._statuses[status] += 1
         self.images += images
         if status == 200:
@@ -30,7 +30,7 @@ class Metrics:
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
-    """The median, the 90th and the 99th percentile, where there are values."""
+    """The median, the 90th and the 99th percentile. Empty if there are no values."""
     if len(values) < 2:
         return dict.fromkeys(("p50", "p90", "p99"), values[0]) if values else {}
     cuts = statistics.quantiles(values, n=100, method="inclusive")

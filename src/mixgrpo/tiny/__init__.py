@@ -1,6 +1,6 @@
-"""The world of scenes, and a complete, real, tiny FLUX trained on it from nothing.
+"""The tiny model that ships with the package: a complete FLUX, trained from scratch on the world of scenes.
 
-`path()` is a diffusers folder like any other: `FluxPipeline.from_pretrained(path())` needs diffusers alone.
+`path()` is an ordinary diffusers folder: `FluxPipeline.from_pretrained(path())` needs nothing but diffusers.
 """
 
 from pathlib import Path

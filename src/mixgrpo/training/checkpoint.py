@@ -1,10 +1,10 @@
-"""All state of a run, out and back, exactly: trained weights, their average, the optimizer, the iteration.
+"""All state of a run, saved and restored exactly: trained weights, their average, the optimizer, the iteration.
 
     checkpoints/000025/state.safetensors   tensors: weight/..., average/..., optimizer/.../...
-                       state.json          what is no tensor
-    checkpoints/latest                     a link to the newest whole one
+                       state.json          everything else
+    checkpoints/latest                     a link to the newest complete one
 
-A checkpoint is written aside and then renamed; a crash at any moment leaves the last one as it was. Every
+A checkpoint is written under a temporary name and then renamed; a crash at any moment leaves the last one intact. Every
 random draw and the window are functions of the iteration, so there is no other state.
 """
 
@@ -67,29 +67,35 @@ def restore(
             }
 
 
-def save(folder: Path, state: Snapshot, keep: int) -> Path:
-    """Write it, point `latest` at it, remove all but the `keep` newest."""
+def save(folder: Path, state: Snapshot, keep: int, keep_start: bool = False) -> Path:
+    """Write it, point `latest` at it, and delete all but the `keep` newest, and iteration 0 if it is to be kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{state.iteration:06}"
-    aside = folder / f".{state.iteration:06}.part"
+    final = folder / name_of(state.iteration)
+    temporary = folder / f".{final.name}.part"
     for leftover in folder.glob(".0*.part"):
         shutil.rmtree(leftover)
-    aside.mkdir()
-    save_file({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}, aside / "state.safetensors")
-    (aside / "state.json").write_text(json.dumps({"iteration": state.iteration}) + "\n", encoding="utf-8")
-    for path in (*aside.iterdir(), aside):
+    temporary.mkdir()
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
+    save_file(tensors, temporary / "state.safetensors")
+    (temporary / "state.json").write_text(json.dumps({"iteration": state.iteration}) + "\n", encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
         _flush(path)
     if final.exists():
         shutil.rmtree(final)
-    aside.rename(final)
+    temporary.rename(final)
     link = folder / f".{_LATEST}.part"
     link.unlink(missing_ok=True)
     link.symlink_to(final.name)
     link.replace(folder / _LATEST)
     _flush(folder)
     for old in sorted(path for path in folder.iterdir() if path.name.isdigit())[:-keep]:
-        shutil.rmtree(old)
+        if not (keep_start and old.name == name_of(0)):
+            shutil.rmtree(old)
     return final
+
+
+def name_of(iteration: int) -> str:
+    return f"{iteration:06}"
 
 
 def load(checkpoint: Path) -> Snapshot:
@@ -98,13 +104,13 @@ def load(checkpoint: Path) -> Snapshot:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint."""
+    """The newest complete checkpoint."""
     link = folder / _LATEST
     return link.resolve() if link.exists() else None
 
 
 def _flush(path: Path) -> None:
-    """Have it on the disk, not only in the system's memory."""
+    """Onto the disk, not only into the system's cache."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,250 +1,216 @@
-"""The training loop: prompts, plan, rollout, rewards, advantages, update; then the window slides."""
+"""The training loop: prompts, plan, rollout, rewards, advantages, objective, update; then the window slides."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, batch
-from mixgrpo.models.base import Conditioning, FlowModel
-from mixgrpo.models.text_cache import TextCache
-from mixgrpo.objectives import image_credit as credit
-from mixgrpo.objectives.advantages import advantages, group_std, told_apart
+from mixgrpo.models.text_cache import encoder_of
+from mixgrpo.objectives.advantages import advantages, group_std, has_signal
+from mixgrpo.objectives.build import build_objective
+from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.sampling.plan import Plan
-from mixgrpo.sampling.rollout import Rollout, rollout
+from mixgrpo.sampling.plan import Plan, ode_plan
 
 from . import checkpoint
+from .generation import Generation, generate
+from .policy import Policy
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
-from .speed import speed_up
-from .trainable import as_it_is, make_trainable, reference_of
-from .update import UpdateStats, accumulate, shares
+from .update import Image, UpdateStats, accumulate, minibatches, old_velocities
+from .weights import TrainingStopped, learning_rate
 
 Metrics = dict[str, Any]
 
 
-class TrainingStopped(RuntimeError):
-    """Training cannot go on, and why."""
+@dataclass(frozen=True)
+class Signal:
+    """What the update learns from, on this rank."""
+
+    advantages: Tensor
+    """[N], NaN for images without a score."""
+    groups: list[list[int]]
+    """The images of each group that have an advantage and a group whose rewards differ. The others have nothing to
+    teach, and the model is not run on them.
+    """
 
 
 class Trainer:
-    """A model, a recipe and rewards, and everything that changes while they train."""
+    """A policy, a recipe and rewards, and everything that changes while they train."""
 
     def __init__(
         self,
         recipe: Recipe,
-        model: FlowModel,
+        policy: Policy,
         rewards: Mapping[str, Reward],
         prompts: Sequence[Prompt],
-        adapter: PeftLoraConfig | None = None,
+        objective: Objective | None = None,
     ) -> None:
+        """`objective`: instead of the recipe's."""
         if recipe.rollout.prompts < distributed.world_size():
             raise ValueError(
                 f"rollout.prompts = {recipe.rollout.prompts}: must be at least {distributed.world_size()}, the number "
-                "of processes, because whole groups go to each"
+                "of processes, because each takes whole groups"
             )
-        self.recipe, self.model, self.rewards, self.prompts = recipe, model, rewards, prompts
+        self.recipe, self.policy, self.rewards, self.prompts = recipe, policy, rewards, prompts
+        self.model = policy.model
+        self._given_objective = objective
+        self.objective = objective or build_objective(recipe.objective)
+        if recipe.rollout.shared_noise and not self.objective.needs_window:
+            raise ValueError(
+                "rollout.shared_noise = true: without an SDE window all images of a group would be the same; set it to "
+                "false"
+            )
         self.iteration = 0
-        self.grid = recipe.own_grid() or model.grid(recipe.grid.steps)
-        speed_up(model, recipe.speed)
-        self.encode = _encoder(model, recipe)
-        # Only a KL needs it, and for full training it is a copy.
-        self.reference = reference_of(model, recipe) if recipe.update.kl else partial(as_it_is, model)
-        self.parameters = make_trainable(model, recipe, adapter)
-        self.average = (
-            {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-            if recipe.update.ema
-            else {}
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=recipe.update.learning_rate,
-            betas=recipe.update.betas,
-            weight_decay=recipe.update.weight_decay,
-            fused=recipe.speed.fused_optimizer,
-        )
-        self.scorer = Scorer(rewards, recipe.scoring, beside=recipe.speed.overlap_rewards)
+        self.grid = recipe.own_grid() or self.model.grid(recipe.grid.steps)
+        self.encode = encoder_of(self.model, recipe.speed, recipe.rollout.micro_batch)
+        self.scorer = Scorer(rewards, recipe.scoring, overlap=recipe.speed.overlap_rewards)
+
+    def with_recipe(self, recipe: Recipe) -> "Trainer":
+        """Another trainer of the same policy, on the same prompts and rewards."""
+        return Trainer(recipe, self.policy, self.rewards, self.prompts, self._given_objective)
 
     def iterate(self) -> Metrics:
-        """One iteration, and what there is to say about it."""
-        k, recipe = self.iteration, self.recipe
-        clock = _Clock()
-        prompts = batch(self.prompts, k, recipe.rollout.prompts, recipe.seed)
-        own = distributed.own(len(prompts))
-        plan = recipe.plan_at(k, self.grid)
-        told = self.encode([prompts[i].text for i in own])
-
-        def finished(rows: slice, latents: Tensor) -> None:
-            images = range(len(own) * recipe.rollout.group_size)[rows]
-            asked = [prompts[own[n // recipe.rollout.group_size]] for n in images]
-            self.scorer.submit(self.model.decode(latents), asked)
-
-        sampled = self.sample(plan, told, own, finished)
-        clock.lap("rollout")
-        scored = merged(distributed.gather(self.scorer.collect()))
-        stop_if_too_many_failed(scored, recipe.scoring.stop_above)
-        clock.lap("reward")
-        scores = {name: values.view(len(prompts), -1) for name, values in scored.values.items()}
-        advantage, groups = self._advantages(scores)
-        stats, grad_norms = self.update(sampled, told, advantage, own, groups)
-        clock.lap("update")
+        """Run the next iteration and return its metrics."""
+        metrics = self.run_iteration(self.iteration)
         self.iteration += 1
+        return metrics
+
+    def run_iteration(self, k: int) -> Metrics:
+        clock = _Clock()
+        prompts = batch(self.prompts, k, self.recipe.rollout.prompts, self.recipe.seed)
+        local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
+        plan = self.plan_at(k)
+        generation = self.generate(k, plan, prompts[local.start : local.stop], local)
+        clock.lap("rollout")
+        scored = self.scorer.collect()
+        of_all_ranks = merged(distributed.gather(scored))
+        stop_if_too_many_failed(of_all_ranks, self.recipe.scoring.max_failed_fraction)
+        clock.lap("reward")
+        signal = self.signal({name: values.view(len(local), -1) for name, values in scored.values.items()})
+        stats, grad_norms = self.update(k, generation, signal)
+        clock.lap("update")
         return {
             "iteration": k,
             "window": [*plan.window],
-            **_reward_metrics(scores, scored),
-            "skipped_groups": len(prompts) - len(groups),
+            **_reward_metrics(of_all_ranks, self.recipe.rollout.group_size),
+            "skipped_groups": len(prompts) - sum(distributed.gather(len(signal.groups))),
             **_update_metrics(stats),
             "grad_norm": max(grad_norms, default=0.0),
             "learning_rate": self.learning_rate(k),
             "seconds": clock.laps,
         }
 
-    def sample(self, plan: Plan, told: Conditioning, own: range, finished: Callable[[slice, Tensor], None]) -> Rollout:
-        """This iteration's images of this process's own prompts, of which `told` tells the model."""
+    def plan_at(self, k: int) -> Plan:
+        if self.objective.needs_window:
+            return self.recipe.plan_at(k, self.grid)
+        return ode_plan(self.grid, self.recipe.suffix.solver)
+
+    def generate(self, k: int, plan: Plan, prompts: Sequence[Prompt], prompt_ids: range) -> Generation:
+        """Draw the groups of these prompts and pass their images on to the rewards."""
         settings = self.recipe.rollout
+
+        def score(numbers: range, images: Tensor) -> None:
+            self.scorer.submit(images, [prompts[n // settings.group_size] for n in numbers])
+
         with self.precision():
-            return rollout(
+            return generate(
                 self.model,
+                self.encode,
+                prompts,
                 plan,
-                told,
-                KeyedNoise(self.recipe.seed, self.iteration, self.model.latent_shape),
+                self.noise_at(k),
                 group_size=settings.group_size,
                 micro_batch=settings.micro_batch,
+                on_images=score,
                 shared_noise=settings.shared_noise,
-                share_computation=self.recipe.speed.share,
-                prompt_ids=own,
-                finished=finished,
+                share_computation=self.recipe.speed.share_computation,
+                prompt_ids=prompt_ids,
             )
 
-    def _advantages(self, scores: Mapping[str, Tensor]) -> tuple[Tensor, list[list[int]]]:
-        """Per image, and which images of each group teach anything: those scored, where rewards are not all equal."""
-        weights = self.recipe.weights
-        chosen = {name: scores[name] for name in weights}
-        advantage = advantages(chosen, weights, self.recipe.aggregation, self.recipe.update.advantage_clip)
-        teaching = advantage.isfinite() & told_apart(chosen)[:, None]
-        numbers = torch.arange(advantage.numel()).view_as(advantage)
-        groups = [images[taught].tolist() for images, taught in zip(numbers, teaching, strict=True)]
-        return advantage.flatten(), [group for group in groups if group]
+    def noise_at(self, k: int) -> KeyedNoise:
+        return KeyedNoise(self.recipe.seed, k, self.model.latent_shape)
 
-    def update(
-        self, sampled: Rollout, told: Conditioning, advantage: Tensor, own: range, groups: Sequence[Sequence[int]]
-    ) -> tuple[UpdateStats, list[float]]:
-        """Learn from the images of these groups, all processes' together; what was measured, and gradient norms."""
-        settings, size = self.recipe.update, self.recipe.rollout.group_size
-        if self.recipe.credit == "picture":
-            sampled = credit.to_pictures(sampled, size)
+    def signal(self, scores: Mapping[str, Tensor]) -> Signal:
+        """`scores` are [prompts, group size] by reward."""
+        weights, settings = self.recipe.weights, self.recipe.advantage
+        trained_on = {name: scores[name] for name in weights}
+        advantage = advantages(trained_on, weights, settings.aggregation, settings.clip)
+        usable = advantage.isfinite() & has_signal(trained_on)[:, None]
+        numbers = torch.arange(advantage.numel()).view_as(advantage)
+        groups = [images[chosen].tolist() for images, chosen in zip(numbers, usable, strict=True)]
+        return Signal(advantage.flatten(), [group for group in groups if group])
+
+    def update(self, k: int, generation: Generation, signal: Signal) -> tuple[UpdateStats, list[float]]:
+        """Learn from these images, together with all other processes. Returns the statistics and gradient norms."""
+        settings, micro_batch = self.recipe.update, self.recipe.rollout.micro_batch
         stats, norms = UpdateStats(), []
-        for rate in self.optimizer.param_groups:
-            rate["lr"] = self.learning_rate(self.iteration)
-        device = sampled.latents.device
-        key = f"{self.recipe.seed}/{self.iteration}"
-        own_images = range(own.start * size, own.stop * size)
-        # Images of a group with equal rewards have advantage 0: they count in the mean, the model need not see them.
-        counting = advantage.isfinite().sum().item() / max(1, sum(map(len, groups)))
-        for number, share in enumerate(shares(groups, settings.updates, key)):
-            images = [n - own_images.start for n in share if n in own_images]
-            self.optimizer.zero_grad()
+        device = generation.rollout.latents.device
+        with torch.no_grad():
+            terms = self.objective.terms(generation.rollout, signal.advantages.to(device), self.noise_at(k))
+        old = None
+        if self.objective.uses_old_policy and settings.minibatches > 1:  # otherwise the current policy is the old one
+            with self.precision():
+                old = old_velocities(self.model, terms, generation.conditioning, micro_batch)
+        per_rank = distributed.gather((signal.groups, int(signal.advantages.isfinite().sum())))
+        groups = [[Image(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
+        # Images of a group with equal rewards have advantage 0: they count in the mean without being run.
+        counted = sum(scored for _, scored in per_rank) / max(1, sum(map(len, groups)))
+        split = minibatches(groups, settings.minibatches, f"{self.recipe.seed}/{k}", distributed.rank())
+        for number, minibatch in enumerate(split):
             with self.precision():
                 accumulate(
                     self.model,
-                    sampled,
-                    told,
-                    advantage[own_images.start : own_images.stop].to(device),
-                    torch.tensor(images, dtype=torch.long, device=device),
-                    total_transitions=len(share) * counting * len(sampled.transitions),
-                    micro_batch=self.recipe.rollout.micro_batch,
-                    settings=settings,
-                    reference=self.reference,
+                    self.objective,
+                    terms,
+                    generation.conditioning,
+                    torch.tensor(minibatch.images, dtype=torch.long, device=device),
+                    total=minibatch.size * counted * len(terms),
+                    micro_batch=micro_batch,
+                    reference=self.policy.reference,
+                    old=old,
                     first=number == 0,
                     stats=stats,
                 )
-            norms.append(self._apply_gradients())
+            try:
+                norms.append(self.policy.weights.step(self.learning_rate(k)))
+            except TrainingStopped as stopped:
+                raise TrainingStopped(
+                    f"iteration {k}, optimizer step {number + 1} of {len(split)}: {stopped}"
+                ) from None
         return stats, norms
 
-    def _apply_gradients(self) -> float:
-        """Sum over processes, clip, step."""
-        for parameter in self.parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
-        distributed.sum_tensors(gradients)
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.update.max_grad_norm).item()
-        if not math.isfinite(norm):
-            raise TrainingStopped(
-                f"iteration {self.iteration}: the gradient's norm is {norm}; the weights are still those of the "
-                "iteration before. Lower update.learning_rate, or use model.dtype float32."
-            )
-        self.optimizer.step()
-        if self.recipe.update.ema is not None:
-            values = [parameter.detach() for parameter in self.parameters.values()]
-            torch._foreach_lerp_([*self.average.values()], values, 1 - self.recipe.update.ema)
-        return norm
-
-    def learning_rate(self, iteration: int) -> float:
-        settings = self.recipe.update
-        rise = min(1.0, (iteration + 1) / settings.warm_up) if settings.warm_up else 1.0
-        fall = 1 - iteration / self.recipe.iterations if settings.decay == "linear" else 1.0
-        return settings.learning_rate * min(rise, fall)
+    def learning_rate(self, k: int) -> float:
+        return learning_rate(self.recipe.update, k, self.recipe.iterations)
 
     @contextmanager
     def precision(self) -> Iterator[None]:
         """The same in rollout and update, or their ratio would not start at 1."""
         dtype = getattr(torch, self.recipe.model.dtype)
-        device = next(self.model.transformer.parameters()).device.type
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             yield
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """With the averaged weights in place, where the recipe has them."""
-        trained = {name: self.parameters[name].detach().clone() for name in self.average}
-        self._put(self.average)
-        try:
-            yield
-        finally:
-            self._put(trained)
-
-    @torch.no_grad()
-    def _put(self, weights: Mapping[str, Tensor]) -> None:
-        for name, tensor in weights.items():
-            self.parameters[name].copy_(tensor)
 
     def snapshot(self) -> checkpoint.Snapshot:
-        return checkpoint.snapshot(self.iteration, self.parameters, self.average, self.optimizer)
-
-    def forget(self, before: Mapping[str, Tensor]) -> None:
-        """Back to a fresh trainer with the tensors of an earlier snapshot."""
-        self.optimizer.state.clear()
-        self.restore(checkpoint.Snapshot(0, dict(before)))
+        return self.policy.weights.snapshot(self.iteration)
 
     def restore(self, state: checkpoint.Snapshot) -> None:
-        checkpoint.restore(state, self.parameters, self.average, self.optimizer)
+        self.policy.weights.restore(state)
         self.iteration = state.iteration
 
 
-def _encoder(model: FlowModel, recipe: Recipe) -> Callable[[Sequence[str]], Conditioning]:
-    settings = recipe.speed
-    if settings.text_cache is None:
-        return model.encode
-    return TextCache(model, Path(settings.text_cache), int(settings.text_cache_gib * 2**30)).encode
-
-
-def _reward_metrics(scores: Mapping[str, Tensor], scored: Scored) -> Metrics:
+def _reward_metrics(scored: Scored, group_size: int) -> Metrics:
     """Per reward: its mean, its std within groups, and what failed."""
+    groups = {name: values.view(-1, group_size) for name, values in scored.values.items()}
     return {
-        "rewards": {name: score.nanmean().item() for name, score in scores.items()},
-        "spread": {name: group_std(score).nanmean().item() for name, score in scores.items()},
+        "rewards": {name: values.nanmean().item() for name, values in groups.items()},
+        "reward_std": {name: group_std(values).nanmean().item() for name, values in groups.items()},
         "failed_scores": scored.failed,
         "retried_scores": scored.retried,
         "score_errors": scored.errors,
@@ -252,14 +218,14 @@ def _reward_metrics(scores: Mapping[str, Tensor], scored: Scored) -> Metrics:
 
 
 def _update_metrics(stats: UpdateStats) -> Metrics:
-    """Means per transition, over all processes."""
-    everyone = distributed.gather((stats.sums(), stats.first_gap.item(), stats.model_rows))
-    names = sorted({"loss", "clipped", *(name for sums, _, _ in everyone for name in sums)} - {"transitions"})
-    count = max(1.0, sum(sums.get("transitions", 0.0) for sums, _, _ in everyone))
+    """Means over images and terms, of all processes."""
+    per_rank = distributed.gather((stats.sums(), stats.largest_first_ratio_error(), stats.model_rows))
+    names = sorted({"loss", *(name for sums, _, _ in per_rank for name in sums)} - {"count"})
+    count = max(1.0, sum(sums.get("count", 0.0) for sums, _, _ in per_rank))
     return {
-        **{name: sum(sums.get(name, 0.0) for sums, _, _ in everyone) / count for name in names},
-        "first_gap": max(gap for _, gap, _ in everyone),
-        "update_rows": sum(rows for _, _, rows in everyone),
+        **{name: sum(sums.get(name, 0.0) for sums, _, _ in per_rank) / count for name in names},
+        "first_ratio_error": max(error for _, error, _ in per_rank),
+        "update_rows": sum(rows for _, _, rows in per_rank),
     }
 
 

@@ -1,101 +1,149 @@
 """The policy update: a few optimizer steps on what one rollout sampled.
 
-Each step takes its share of the images and all their trained transitions. The model runs on unique states,
-`micro_batch` of them at a time, and the gradient is accumulated:
+Each step takes a mini-batch of the images and all their terms. The model is evaluated at unique states, `micro_batch`
+at a time, and the gradient is accumulated:
 
-    loss = mean over transitions of  max(-A ratio, -A clip(ratio)) + kl_weight * KL(policy || reference)
+    loss = mean over images and terms of the objective's loss
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mixgrpo.models.base import Conditioning, VelocityField
-from mixgrpo.objectives.policy_loss import gaussian_kl, policy_loss
-from mixgrpo.recipe.sections import UpdateConfig
-from mixgrpo.sampling.rollout import Rollout, Transition, transition_means
-from mixgrpo.sampling.steppers.gaussian import log_prob
+from mixgrpo.objectives.objective import Objective, Selection, Term, Velocities
+from mixgrpo.sampling.field import Conditioning, VelocityField
 
-Reference = Callable[[], AbstractContextManager[VelocityField]]
-"""Enters the frozen model that the KL refers to."""
+from .policy import Reference
 
 
 class UpdateStats:
-    """Sums over the transitions of this process, on its device until they are asked for: no sync in between."""
+    """Sums over this process's images and terms. They stay on the device until they are read: no sync in between."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self.model_rows = 0
-        """Forward-backwards, in rows."""
-        self.first_gap = torch.zeros(())
-        """The largest |ratio - 1| before anything was learned: the numerical gap between rollout and update."""
+        """Rows of forward-backward passes."""
+        self._first_ratio_error: Tensor | None = None
 
     def add(self, **values: Tensor) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach().float().sum()
 
-    def widen_first_gap(self, shift: Tensor) -> None:
-        self.first_gap = torch.maximum(self.first_gap.to(shift.device), shift.detach().max())
+    def add_first_ratio_error(self, ratio_error: Tensor) -> None:
+        largest = ratio_error.detach().max()
+        before = self._first_ratio_error
+        self._first_ratio_error = largest if before is None else torch.maximum(before, largest)
+
+    def largest_first_ratio_error(self) -> float:
+        """The largest |ratio - 1| before anything was learned: the numerical mismatch of rollout and update. 0 if no
+        loss had a ratio.
+        """
+        return 0.0 if self._first_ratio_error is None else self._first_ratio_error.item()
 
     def sums(self) -> dict[str, float]:
         return {name: value.item() for name, value in self._sums.items()}
 
 
-def shares(groups: Sequence[Sequence[int]], updates: int, key: str) -> list[list[int]]:
-    """The images of each optimizer step: groups of images in random order, kept together as far as possible, so
-    that what a group has in common is computed once. Known to all processes alike.
+class Image(NamedTuple):
+    """An image of the iteration: the rank that has it, and its number there."""
+
+    rank: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    images: list[int]
+    """This rank's images, by their numbers on it."""
+    size: int
+    """Number of images over all ranks."""
+
+
+def minibatches(groups: Sequence[Sequence[Image]], count: int, key: str, rank: int) -> list[Minibatch]:
+    """Split the images of all ranks into mini-batches: groups in random order, kept together as far as possible, so
+    that what a group shares is computed once. Every rank computes the same split and keeps its own images.
     """
     order = [*groups]
     random.Random(key).shuffle(order)
     images = [image for group in order for image in group]
-    bounds = [round(i * len(images) / updates) for i in range(updates + 1)]
-    return [images[start:end] for start, end in pairwise(bounds) if end > start]
+    bounds = [round(i * len(images) / count) for i in range(count + 1)]
+    return [
+        Minibatch([image.number for image in images[start:end] if image.rank == rank], end - start)
+        for start, end in pairwise(bounds)
+        if end > start
+    ]
+
+
+@torch.no_grad()
+def old_velocities(
+    model: VelocityField, terms: Sequence[Term], conditioning: Conditioning, micro_batch: int
+) -> list[Tensor]:
+    """Of the policy as it is before the update, at every state of every term."""
+    return [
+        torch.cat(
+            [
+                model.velocity(states, sigma, conditioning[prompts])
+                for states, sigma, prompts in zip(
+                    *(torch.split(t, micro_batch) for t in (term.states, term.sigma, term.prompt_of_state)), strict=True
+                )
+            ]
+        )
+        for term in terms
+    ]
 
 
 def accumulate(
     model: VelocityField,
-    sampled: Rollout,
+    objective: Objective,
+    terms: Sequence[Term],
     conditioning: Conditioning,
-    advantages: Tensor,
     images: Tensor,
     *,
-    total_transitions: float,
+    total: float,
     micro_batch: int,
-    settings: UpdateConfig,
     reference: Reference,
+    old: Sequence[Tensor] | None,
     first: bool,
     stats: UpdateStats,
 ) -> None:
-    """Add the gradient of these images' transitions; the mean is over `total_transitions`, of all processes."""
-    for transition in sampled.transitions:
-        for part, rows in _micro_batches(transition, images, micro_batch):
-            means = transition_means(model, part, conditioning)
-            current = log_prob(part.step.move, part.x_next, means[part.state_of])
-            policy = policy_loss(current, part.log_prob, advantages[rows], settings.clip_range)
-            shift = (policy.ratio - 1).abs()
-            stats.add(transitions=torch.ones_like(shift), loss=policy.loss, clipped=policy.clipped, ratio_shift=shift)
-            stats.model_rows += len(means)
-            if first:
-                stats.widen_first_gap(shift)
-            loss = policy.loss.sum()
-            if settings.kl > 0:
-                with torch.no_grad(), reference() as frozen:
-                    target = transition_means(frozen, part, conditioning)
-                kl = gaussian_kl(means, target, part.step.move.std)[part.state_of]
-                loss = loss + settings.kl * kl.sum()
-                stats.add(kl=kl)
-            (loss / total_transitions).backward()  # type: ignore[no-untyped-call]
+    """Add the gradient of these images' terms. The mean is over `total`, which counts all processes. `old`: the old
+    policy's velocities, None if the current policy is the old one. `first`: nothing has been learned yet.
+    """
+    for number, term in enumerate(terms):
+        for selection in term.selections(images, micro_batch):
+            velocities = _velocities(
+                model, objective, term, selection, conditioning, reference, None if old is None else old[number]
+            )
+            loss = term.loss(selection, velocities)
+            stats.add(count=torch.ones_like(loss.value), **{"loss": loss.value, **loss.metrics})
+            stats.model_rows += len(selection.states)
+            if first and loss.ratio_error is not None:
+                stats.add_first_ratio_error(loss.ratio_error)
+            (loss.value.sum() / total).backward()  # type: ignore[no-untyped-call]
 
 
-def _micro_batches(transition: Transition, images: Tensor, size: int) -> Iterator[tuple[Transition, Tensor]]:
-    """At most `size` unique states at a time, with the images that left from them."""
-    left_from = transition.state_of[images]
-    states_left = torch.unique(left_from)
-    for start in range(0, len(states_left), size):
-        states = states_left[start : start + size]
-        rows = images[torch.isin(left_from, states)]
-        yield transition.of_images(rows), rows
+def _velocities(
+    model: VelocityField,
+    objective: Objective,
+    term: Term,
+    selection: Selection,
+    conditioning: Conditioning,
+    reference: Reference,
+    old: Tensor | None,
+) -> Velocities:
+    inputs = (
+        term.states[selection.states],
+        term.sigma[selection.states],
+        conditioning[term.prompt_of_state[selection.states]],
+    )
+    current = model.velocity(*inputs)
+    frozen = None
+    if objective.uses_reference:
+        with torch.no_grad(), reference() as before_training:
+            frozen = before_training.velocity(*inputs)
+    return Velocities(current, current.detach() if old is None else old[selection.states], frozen)

@@ -1,6 +1,6 @@
 import pytest
 
-from mixgrpo.rewards.clients.answers import score_in
+from mixgrpo.rewards.clients.answers import parse_score
 
 UNIFIED = "star (object): 1\nred (attribute): 0\nleft of (relation): 1\nFinal Score: 3.5"
 ASPECTS = "Alignment Score (1-5): 2.5\nCoherence Score (1-5): 3.0\nStyle Score (1-5): 3.5"
@@ -37,7 +37,7 @@ ASPECTS = "Alignment Score (1-5): 2.5\nCoherence Score (1-5): 3.0\nStyle Score (
         (r"It shows what it should. \boxed{4}", 4),
         (r"$\boxed{\text{4/5}}$", 4),
         ("<think>Score: 1, or rather 2?</think><answer>4</answer>", 4),
-        ("the template opened the thought. Score: 1</think>Score: 4", 4),
+        ("the chat template opened the thought. Score: 1</think>Score: 4", 4),
         ("<answer>Final Score: 4</answer>", 4),
         # no score
         ("", None),
@@ -50,7 +50,7 @@ ASPECTS = "Alignment Score (1-5): 2.5\nCoherence Score (1-5): 3.0\nStyle Score (
         ('{"score": null}', None),
         ('{"score": [4, 3]}', None),
         ("<answer>Image 1 is better</answer>", None),
-        # another scale than the one asked for
+        # a score on another scale
         ("Score: 7", None),
         ("Score: 0", None),
         ("Score: 4/10", None),
@@ -59,11 +59,11 @@ ASPECTS = "Alignment Score (1-5): 2.5\nCoherence Score (1-5): 3.0\nStyle Score (
 )
 def test_scores_from_1_to_5(answer: str, score: float | None) -> None:
     expected = None if score is None else pytest.approx((score - 1) / 4)
-    assert score_in(answer, 1, 5) == expected
+    assert parse_score(answer, 1, 5) == expected
 
 
-def test_other_scales() -> None:
-    assert score_in("Score: 0", 0, 10) == 0
-    assert score_in("Score: 80/100", 0, 100) == pytest.approx(0.8)
-    assert score_in("-1", -1, 1) == 0
-    assert score_in("0.25", 0, 1) == 0.25
+def test_scores_on_other_scales() -> None:
+    assert parse_score("Score: 0", 0, 10) == 0
+    assert parse_score("Score: 80/100", 0, 100) == pytest.approx(0.8)
+    assert parse_score("-1", -1, 1) == 0
+    assert parse_score("0.25", 0, 1) == 0.25

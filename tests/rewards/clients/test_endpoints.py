@@ -1,4 +1,4 @@
-"""Servers that fail now and then: what is asked again, where, and when it ends."""
+"""Requests to failing servers: which errors are retried, on which server, and when the client gives up."""
 
 import re
 import threading
@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from mixgrpo.rewards.clients.endpoints import AllDown, Endpoints, Refused, rest
-from servers import Answer, Asked, address_where_nothing_listens, answering
+from mixgrpo.bench.local_servers import Answer, Request, address_where_nothing_listens, local_server
+from mixgrpo.rewards.clients.endpoints import AllServersFailed, Endpoints, RequestRefused, backoff_seconds
 
 
 def endpoints(*urls: str, retries: int = 3, timeout: float = 5.0, backoff: float = 0.01) -> Endpoints:
@@ -22,20 +22,20 @@ def number(body: bytes) -> int:
     return int(body)
 
 
-def ask(*urls: str, retries: int = 3, timeout: float = 5.0) -> int:
-    return endpoints(*urls, retries=retries, timeout=timeout).ask(b"?", "text/plain", number)
+def send(*urls: str, retries: int = 3, timeout: float = 5.0) -> int:
+    return endpoints(*urls, retries=retries, timeout=timeout).request(b"?", "text/plain", number)
 
 
-def first_then_7(bad: Answer, times: int = 2) -> Callable[[Asked], Answer]:
-    return lambda asked: bad if asked.number < times else Answer(b"7")
+def first_then_7(bad: Answer, times: int = 2) -> Callable[[Request], Answer]:
+    return lambda request: bad if request.number < times else Answer(b"7")
 
 
-def test_rests_double_are_drawn_from_their_upper_half_and_heed_the_server() -> None:
-    assert [rest(n, 1.0, draw=1.0) for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
-    assert [rest(n, 1.0, draw=0.0) for n in (1, 2, 3, 4)] == [0.5, 1, 2, 4]
-    assert rest(1, 1.0, draw=0.0, retry_after=7) == 7
-    assert rest(5, 1.0, draw=1.0, retry_after=7) == 16
-    assert rest(10_000, 1.0, draw=0.5) == rest(1, 1.0, draw=0.5, retry_after=1e9) == 60
+def test_the_back_off_doubles_has_jitter_and_respects_retry_after() -> None:
+    assert [backoff_seconds(n, 1.0, jitter=1.0) for n in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert [backoff_seconds(n, 1.0, jitter=0.0) for n in (1, 2, 3, 4)] == [0.5, 1, 2, 4]
+    assert backoff_seconds(1, 1.0, jitter=0.0, retry_after=7) == 7
+    assert backoff_seconds(5, 1.0, jitter=1.0, retry_after=7) == 16
+    assert backoff_seconds(10_000, 1.0, jitter=0.5) == backoff_seconds(1, 1.0, jitter=0.5, retry_after=1e9) == 60
 
 
 @pytest.mark.parametrize(
@@ -51,100 +51,110 @@ def test_rests_double_are_drawn_from_their_upper_half_and_heed_the_server() -> N
     ],
     ids=lambda bad: f"{bad.status}-{bad.body[:10]!r}" if bad.body else "hang-up",
 )
-def test_what_may_pass_is_asked_again(bad: Answer) -> None:
-    with answering(first_then_7(bad)) as server:
-        assert ask(server.url) == 7
-    assert [asked.body for asked in server.asked] == [b"?"] * 3
-    assert all(asked.headers["X"] == "y" and asked.headers["Content-Type"] == "text/plain" for asked in server.asked)
+def test_temporary_failures_are_retried(bad: Answer) -> None:
+    with local_server(first_then_7(bad)) as server:
+        assert send(server.url) == 7
+    assert [request.body for request in server.requests] == [b"?"] * 3
+    assert all(
+        request.headers["X"] == "y" and request.headers["Content-Type"] == "text/plain" for request in server.requests
+    )
 
 
-def test_a_slow_server_is_asked_again() -> None:
-    with answering(first_then_7(Answer(b"8", delay=0.2), times=1)) as server:
-        assert ask(server.url, timeout=0.1) == 7
+def test_a_timeout_is_retried() -> None:
+    with local_server(first_then_7(Answer(b"8", delay=0.2), times=1)) as server:
+        assert send(server.url, timeout=0.1) == 7
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 413])
-def test_what_the_server_says_is_wrong_is_not_asked_again(status: int) -> None:
+def test_a_refused_request_is_not_retried(status: int) -> None:
     with (
-        answering(lambda _: Answer(b"no such prompt", status=status, headers={"Location": "/elsewhere"})) as server,
-        pytest.raises(Refused, match=f"{server.url} refused the request: status {status}: no such prompt"),
+        local_server(lambda _: Answer(b"no such prompt", status=status, headers={"Location": "/elsewhere"})) as server,
+        pytest.raises(RequestRefused, match=f"{server.url} refused the request: status {status}: no such prompt"),
     ):
-        ask(server.url)
-    assert len(server.asked) == 1
+        send(server.url)
+    assert len(server.requests) == 1
 
 
-def test_an_end_says_where_how_often_and_what_to_do() -> None:
+def test_the_final_error_names_the_server_the_attempts_and_a_remedy() -> None:
     url = address_where_nothing_listens()
-    with pytest.raises(AllDown) as error:
-        ask(url, retries=2)
-    assert re.match(rf"no usable answer in 3 attempts over 0\.\d s; the last: {url}: .*refused", str(error.value))
+    with pytest.raises(AllServersFailed) as error:
+        send(url, retries=2)
+    assert re.match(
+        rf"no usable response in 3 attempts over 0\.\d s; the last error: {url}: .*refused", str(error.value)
+    )
     assert str(error.value).endswith(". Start it.")
 
 
-def test_the_server_says_when_to_come_back(caplog: pytest.LogCaptureFixture) -> None:
-    with answering(lambda _: Answer(status=503, headers={"Retry-After": "7"})) as server, pytest.raises(AllDown):
-        ask(server.url, retries=0)
-    assert caplog.messages == [f"{server.url}: status 503: ; left alone for 7.0 s"]
+def test_retry_after_sets_the_back_off(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        local_server(lambda _: Answer(status=503, headers={"Retry-After": "7"})) as server,
+        pytest.raises(AllServersFailed),
+    ):
+        send(server.url, retries=0)
+    assert caplog.messages == [f"{server.url}: status 503: ; backing off for 7.0 s"]
 
 
-def test_several_are_asked_in_turn_and_one_that_fails_is_left_alone() -> None:
+def test_requests_rotate_and_skip_a_failing_server() -> None:
     with ExitStack() as stack:
-        good = [stack.enter_context(answering(lambda _: Answer(b"7"))) for _ in range(2)]
-        broken = stack.enter_context(answering(lambda _: Answer(status=500)))
+        good = [stack.enter_context(local_server(lambda _: Answer(b"7"))) for _ in range(2)]
+        broken = stack.enter_context(local_server(lambda _: Answer(status=500)))
         several = endpoints(good[0].url, broken.url, good[1].url, backoff=60)
-        assert [several.ask(b"?", "text/plain", number) for _ in range(20)] == [7] * 20
-    assert [len(server.asked) for server in good] == [10, 10]
-    assert len(broken.asked) == 1
+        assert [several.request(b"?", "text/plain", number) for _ in range(20)] == [7] * 20
+    assert [len(server.requests) for server in good] == [10, 10]
+    assert len(broken.requests) == 1
 
 
-def test_one_that_recovers_is_asked_again() -> None:
-    with answering(first_then_7(Answer(status=500), times=1)) as flapping, answering(lambda _: Answer(b"7")) as good:
+def test_a_server_that_recovers_is_used_again() -> None:
+    with (
+        local_server(first_then_7(Answer(status=500), times=1)) as flapping,
+        local_server(lambda _: Answer(b"7")) as good,
+    ):
         several = endpoints(flapping.url, good.url, backoff=0.001)
-        assert [several.ask(b"?", "text/plain", number) for _ in range(20)] == [7] * 20
-    assert len(flapping.asked) >= 5
+        assert [several.request(b"?", "text/plain", number) for _ in range(20)] == [7] * 20
+    assert len(flapping.requests) >= 5
 
 
-def test_failures_of_requests_that_were_under_way_together_count_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Else 8 threads that meet one hiccup would send a server to rest for 2^7 times as long."""
-    together = threading.Barrier(8)
+def test_concurrent_failures_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a single hiccup seen by 8 threads would make the back-off 2^7 times as long."""
+    barrier = threading.Barrier(8)
 
-    def hiccup(asked: Asked) -> Answer:
-        if asked.number < 8:
-            together.wait(5)
+    def hiccup(request: Request) -> Answer:
+        if request.number < 8:
+            barrier.wait(5)
             return Answer(status=500)
         return Answer(b"7")
 
-    with answering(hiccup) as server, ThreadPoolExecutor(8) as pool:
+    with local_server(hiccup) as server, ThreadPoolExecutor(8) as pool:
         one = endpoints(server.url, backoff=0.05)
-        assert [*pool.map(lambda _: one.ask(b"?", "text/plain", number), range(8))] == [7] * 8
-    assert len(server.asked) == 16
+        assert [*pool.map(lambda _: one.request(b"?", "text/plain", number), range(8))] == [7] * 8
+    assert len(server.requests) == 16
     assert len(caplog.messages) == 1
 
 
-def test_what_others_met_does_not_make_a_call_wait_longer() -> None:
-    """The endpoint rests for a minute after this many failures; a new call asks it soon all the same."""
-    with answering(first_then_7(Answer(status=500), times=24)) as server:
+def test_failures_of_earlier_requests_do_not_delay_a_new_one() -> None:
+    """After this many failures the server's back-off is a minute, but a new request is sent soon nevertheless."""
+    with local_server(first_then_7(Answer(status=500), times=24)) as server:
         one = endpoints(server.url, retries=0)
         for _ in range(24):
-            with pytest.raises(AllDown):
-                one.ask(b"?", "text/plain", number)
-        assert one.ask(b"?", "text/plain", number) == 7
+            with pytest.raises(AllServersFailed):
+                one.request(b"?", "text/plain", number)
+        assert one.request(b"?", "text/plain", number) == 7
 
 
-def test_connections_are_kept() -> None:
-    with answering(lambda _: Answer(b"7")) as server:
+def test_connections_are_reused() -> None:
+    with local_server(lambda _: Answer(b"7")) as server:
         one = endpoints(server.url)
         for _ in range(5):
-            one.ask(b"?", "text/plain", number)
-    assert len({asked.client for asked in server.asked}) == 1
+            one.request(b"?", "text/plain", number)
+    assert len({request.client for request in server.requests}) == 1
 
 
 @pytest.mark.parametrize("url", ["localhost:8300", "ftp://somewhere", "http://", "http://[::1"])
-def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
-    with pytest.raises(ValueError, match="is no address of a server: write it as"):
+def test_an_invalid_address_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a server's address: write it like"):
         endpoints(url)
 
 
-def test_at_least_one_is_needed() -> None:
+def test_at_least_one_server_is_required() -> None:
     with pytest.raises(ValueError, match="must name at least one server"):
         endpoints()

@@ -13,28 +13,30 @@ from mixgrpo.rewards.clients.wire import (
     Form,
     Limits,
     Malformed,
-    Scoring,
+    ScoreRequest,
     TooLarge,
     decode,
     decode_scores,
     encode,
+    encode_png,
     encode_scores,
-    png,
 )
 
 PNG, RAW = CONTENT_TYPES["png"], CONTENT_TYPES["raw"]
 
 
 @pytest.mark.parametrize("form", CONTENT_TYPES)
-def test_what_is_sent_arrives(form: Form) -> None:
-    sent = Scoring([noise(5, 3), noise(2, 7, seed=1)], ["a\nb", "ü"], {"kind": ["text", None], "boxes": [[1, 2], []]})
-    arrived = decode(encode(sent, form), CONTENT_TYPES[form], Limits())
-    assert [np.asarray(image).tolist() for image in arrived.images] == [np.asarray(i).tolist() for i in sent.images]
-    assert arrived.prompts == sent.prompts
-    assert arrived.metadata == sent.metadata
+def test_a_request_survives_encoding_and_decoding(form: Form) -> None:
+    sent = ScoreRequest(
+        [noise(5, 3), noise(2, 7, seed=1)], ["a\nb", "ü"], {"kind": ["text", None], "boxes": [[1, 2], []]}
+    )
+    received = decode(encode(sent, form), CONTENT_TYPES[form], Limits())
+    assert [np.asarray(image).tolist() for image in received.images] == [np.asarray(i).tolist() for i in sent.images]
+    assert received.prompts == sent.prompts
+    assert received.metadata == sent.metadata
 
 
-def test_a_score_that_is_no_number_travels_as_null() -> None:
+def test_a_score_that_is_not_finite_is_sent_as_null() -> None:
     assert json.loads(encode_scores([0.5, math.nan, math.inf])) == {"scores": [0.5, None, None]}
     assert decode_scores(b'{"scores": [1, null]}') == [1.0, pytest.approx(math.nan, nan_ok=True)]
 
@@ -48,26 +50,26 @@ def test_a_score_that_is_no_number_travels_as_null() -> None:
         (message(), "text/plain", "Content-Type 'text/plain': must be application/json or application/octet-stream"),
         (message(images=[]), PNG, "no images"),
         (message(images="x"), PNG, "images: Input should be a valid array"),
-        (message(images=["%%"]), PNG, "images.0: no PNG in base64"),
-        (message(images=[base64.b64encode(b"GIF89a").decode()]), PNG, "images.0: no PNG in base64"),
-        (message(images=[base64.b64encode(png(noise(9, 9))[:-40]).decode()]), PNG, "images.0: a broken PNG"),
+        (message(images=["%%"]), PNG, "images.0: not a PNG in base64"),
+        (message(images=[base64.b64encode(b"GIF89a").decode()]), PNG, "images.0: not a PNG in base64"),
+        (message(images=[base64.b64encode(encode_png(noise(9, 9))[:-40]).decode()]), PNG, "images.0: broken PNG"),
         (message(prompts=["a", "b"]), PNG, "prompts: 2 values for 1 images"),
         (message(metadata={"kind": []}), PNG, "metadata.kind: 0 values for 1 images"),
-        (message(metadata={"images": [1]}), PNG, "metadata.images: a column cannot have this name"),
+        (message(metadata={"images": [1]}), PNG, "metadata.images: a column must not have this name"),
         (message(weight=1), PNG, "weight: Extra inputs are not permitted"),
-        (b'{"sizes": [[2, 2]], "prompts": ["a"]}\n' + bytes(11), RAW, "11 bytes of pixels: must be 12"),
+        (b'{"sizes": [[2, 2]], "prompts": ["a"]}\n' + bytes(11), RAW, "11 bytes of pixels: the given sizes need 12"),
         (b'{"sizes": [[0, 2]], "prompts": ["a"]}\n', RAW, "sizes.0.0: Input should be greater than 0"),
         (b'{"sizes": [[-2, -2]], "prompts": ["a"]}\n' + bytes(12), RAW, "sizes.0.0: Input should be greater than 0"),
     ],
 )
-def test_what_cannot_be_understood_is_said(body: bytes, content_type: str, problem: str) -> None:
+def test_a_malformed_request_is_an_error_with_the_reason(body: bytes, content_type: str, problem: str) -> None:
     with pytest.raises(Malformed) as error:
         decode(body, content_type, Limits())
     assert str(error.value).startswith(problem)
 
 
 @pytest.mark.parametrize("size", [(9_000, 9_000), (60_000, 60_000)])
-def test_a_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
+def test_a_decompression_bomb_is_refused_from_its_header(size: tuple[int, int]) -> None:
     body = message(images=[base64.b64encode(bomb(*size)).decode()])
     assert len(body) < 300
     with pytest.raises(TooLarge):
@@ -75,16 +77,16 @@ def test_a_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("form", CONTENT_TYPES)
-def test_limits_hold_for_all_images_together(form: Form) -> None:
-    body = encode(Scoring([noise(10, 10)] * 3, ["a"] * 3, {}), form)
+def test_limits_apply_to_all_images_together(form: Form) -> None:
+    body = encode(ScoreRequest([noise(10, 10)] * 3, ["a"] * 3, {}), form)
     decode(body, CONTENT_TYPES[form], Limits(images=3, pixels=300))
     for limits, problem in ((Limits(images=2), "3 images"), (Limits(pixels=299), "300 pixels")):
         with pytest.raises(TooLarge, match=problem):
             decode(body, CONTENT_TYPES[form], limits)
 
 
-def test_pictures_of_other_modes_are_made_rgb() -> None:
+def test_images_of_other_modes_are_converted_to_rgb() -> None:
     file = io.BytesIO()
     Image.new("LA", (2, 2), (7, 0)).save(file, format="PNG")
-    scoring = decode(message(images=[base64.b64encode(file.getvalue()).decode()]), PNG, Limits())
-    assert scoring.images[0].getpixel((0, 0)) == (7, 7, 7)
+    request = decode(message(images=[base64.b64encode(file.getvalue()).decode()]), PNG, Limits())
+    assert request.images[0].getpixel((0, 0)) == (7, 7, 7)

@@ -6,7 +6,7 @@ from PIL import Image
 from mixgrpo.rewards.functions.jpeg import jpeg_compressibility, jpeg_incompressibility
 
 
-def test_the_size_in_kilobytes_and_its_negative() -> None:
+def test_the_scores_are_the_size_in_kilobytes_and_its_negative() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     plain, prompts = Image.new("RGB", (64, 64), "red"), ["noise", "plain"]
     file = io.BytesIO()

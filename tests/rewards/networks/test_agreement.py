@@ -1,4 +1,4 @@
-"""Our scores beside those of the authors' own code, where their packages are installed."""
+"""Our scores against those of the authors' own code. Skipped if their packages are not installed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ missing = published.missing_packages()
     bool(missing), reason=f"needs {', '.join(missing)}; tests/support/published.py says how to install them"
 )
 @pytest.mark.parametrize("comparison", published.COMPARISONS, ids=lambda it: f"{it.reward}-{it.package}")
-def test_scores_are_those_of_the_published_code(comparison: published.Comparison, tmp_path: Path) -> None:
+def test_scores_equal_those_of_the_published_code(comparison: published.Comparison, tmp_path: Path) -> None:
     published.supply_imports()
     ours, theirs = comparison.run(tmp_path)
     assert ours == pytest.approx(theirs, rel=1e-5, abs=comparison.tolerance)

@@ -1,4 +1,4 @@
-"""Where weights are found, and what is refused."""
+"""Find and read weights."""
 
 import os
 import re
@@ -16,10 +16,10 @@ from mixgrpo.rewards.networks.clipscore import clipscore
 from mixgrpo.rewards.networks.hpsv2 import hpsv2
 from mixgrpo.rewards.networks.imagereward import imagereward
 from mixgrpo.rewards.networks.pickscore import pickscore
-from mixgrpo.rewards.networks.weights import MissingWeights, Source, read
+from mixgrpo.rewards.networks.weights import MissingWeights, Source, read_weights
 
 
-def test_a_file_its_folder_and_nothing_else_is_found(tmp_path: Path) -> None:
+def test_a_path_may_be_the_file_or_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     torch.save({}, file)
     assert Source("rewards.x.path", str(file), "me/x").file("another.pt") == file
@@ -38,28 +38,28 @@ OFFLINE = {
 
 
 @pytest.mark.parametrize("message", OFFLINE)
-def test_offline_the_error_says_which_file_from_where_and_which_option(message: str) -> None:
+def test_the_error_names_the_missing_file_its_repository_and_the_option(message: str) -> None:
     with pytest.raises(MissingWeights, match=re.escape(message)):
         OFFLINE[message]([Image.new("RGB", (8, 8))], ["a prompt"])
 
 
 @pytest.mark.parametrize("kind", [CLIPTokenizer, BertTokenizer, Qwen2Tokenizer])
-def test_a_missing_tokenizer_is_no_empty_one(kind: Any, tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_an_error(kind: Any, tmp_path: Path) -> None:
     for path in ("me/x", str(tmp_path)):
         with pytest.raises(MissingWeights, match=rf"rewards.x.tokenizer = {path}: found no tokenizer.json there"):
             Source("rewards.x.tokenizer", path, "me/x").tokenizer(kind)
 
 
-def test_both_formats_are_read_wrapped_or_not(tmp_path: Path) -> None:
+def test_safetensors_and_pt_files_are_read_plain_or_nested(tmp_path: Path) -> None:
     weights = {"a": torch.arange(3.0)}
     torch.save(weights, tmp_path / "plain.pt")
-    torch.save({"epoch": 1, "state_dict": weights}, tmp_path / "wrapped.pt")
+    torch.save({"epoch": 1, "state_dict": weights}, tmp_path / "nested.pt")
     save_file(weights, tmp_path / "safe.safetensors")
-    for name in ("plain.pt", "wrapped.pt", "safe.safetensors"):
-        assert torch.equal(read(tmp_path / name)["a"], weights["a"])
+    for name in ("plain.pt", "nested.pt", "safe.safetensors"):
+        assert torch.equal(read_weights(tmp_path / name)["a"], weights["a"])
 
 
-class Wicked:
+class RunsCode:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, (str(self.folder),)
 
@@ -68,7 +68,7 @@ class Wicked:
 
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path) -> None:
-    torch.save({"state_dict": Wicked(tmp_path / "executed")}, tmp_path / "model.pt")
+    torch.save({"state_dict": RunsCode(tmp_path / "executed")}, tmp_path / "model.pt")
     with pytest.raises(Exception, match="weights_only"):
-        read(tmp_path / "model.pt")
+        read_weights(tmp_path / "model.pt")
     assert not (tmp_path / "executed").exists()

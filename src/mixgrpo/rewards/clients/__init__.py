@@ -1,1 +1,1 @@
-"""Rewards that a server computes: our own reward server, or a vision-language model as a judge."""
+"""Rewards computed by a server: our own reward server, or a vision-language model that acts as a judge."""

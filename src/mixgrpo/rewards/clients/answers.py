@@ -1,4 +1,6 @@
-"""The score in a judge's answer. Judges write it in many ways; a number that merely occurs in prose is none."""
+"""Extract the score from a judge's answer. Judges write scores in many formats. A number that merely occurs in the text
+is not a score.
+"""
 
 import json
 import re
@@ -14,48 +16,48 @@ _LABELLED = re.compile(
 )
 _ALONE = re.compile(rf"{_AROUND}()({_NUMBER}){_OUT_OF}[\s*_`\"'$\])>]*\.?\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"<answer>(.*?)</answer>|\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}", re.DOTALL)
-_CONCLUSIONS = {"final", "overall", "total"}
-_NO_ASPECTS = {"", "the", "a", "my", "this", "image"}
+_FINAL_LABELS = {"final", "overall", "total"}
+_GENERIC_LABELS = {"", "the", "a", "my", "this", "image"}
 
 
-class Mark(NamedTuple):
+class FoundScore(NamedTuple):
     value: float
     out_of: float | None
-    """The denominator, where one is given."""
+    """The denominator, if the answer gives one."""
 
 
-def score_in(answer: str, low: float, high: float) -> float | None:
-    """On the scale from `low` to `high`, as a number in [0, 1]; the mean where aspects are scored one by one. None
-    where there is no score, or one on another scale.
+def parse_score(answer: str, low: float, high: float) -> float | None:
+    """The score, rescaled from [low, high] to [0, 1]. If the judge scores aspects one by one, their mean. None if there
+    is no score, or one on another scale.
     """
-    marks = find_marks(answer)
-    if not marks or not all(low <= mark.value <= high and mark.out_of in (None, high) for mark in marks):
+    scores = find_scores(answer)
+    if not scores or not all(low <= score.value <= high and score.out_of in (None, high) for score in scores):
         return None
-    return sum((mark.value - low) / (high - low) for mark in marks) / len(marks)
+    return sum((score.value - low) / (high - low) for score in scores) / len(scores)
 
 
-def find_marks(answer: str) -> list[Mark]:
-    """The conclusion, or a mark for each aspect. What is written last counts: judges reason first."""
+def find_scores(answer: str) -> list[FoundScore]:
+    """The final score, or one score per aspect. The last one written counts, because judges reason first."""
     text = answer.rpartition("</think>")[2].partition("<think>")[0]
     if wrapped := _WRAPPED.findall(text):
         text = "".join(wrapped[-1])
-    if objects := _scores_in_json(text):
-        text = objects[-1]
+    if json_scores := _scores_in_json(text):
+        text = json_scores[-1]
     if alone := _ALONE.fullmatch(text):
-        return [_mark(alone)]
-    labelled = {(found[1] or "").lower(): _mark(found) for found in _LABELLED.finditer(text)}
-    for labels in (_CONCLUSIONS, _NO_ASPECTS):
-        if conclusions := [mark for label, mark in labelled.items() if label in labels]:
-            return conclusions[-1:]
+        return [_found_score(alone)]
+    labelled = {(match[1] or "").lower(): _found_score(match) for match in _LABELLED.finditer(text)}
+    for labels in (_FINAL_LABELS, _GENERIC_LABELS):
+        if final := [score for label, score in labelled.items() if label in labels]:
+            return final[-1:]
     return [*labelled.values()]
 
 
-def _mark(found: re.Match[str]) -> Mark:
-    return Mark(float(found[2]), None if found[3] is None else float(found[3]))
+def _found_score(match: re.Match[str]) -> FoundScore:
+    return FoundScore(float(match[2]), None if match[3] is None else float(match[3]))
 
 
 def _scores_in_json(text: str) -> list[str]:
-    """What the objects in a text have under `score`."""
+    """The values under the key `score` of all JSON objects in the text."""
     scores = []
     start = text.find("{")
     while start >= 0:

@@ -1,4 +1,6 @@
-"""Tokens and keys: from the environment or a file, never from a recipe or a command line, which others can read."""
+"""Tokens and API keys. They come from the environment or a file, never from a recipe or a command line, which other
+people can read.
+"""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Vision-language models as judges, behind any OpenAI-compatible endpoint: vLLM, SGLang, a hosted one.
+"""Vision-language models as judges, behind any OpenAI-compatible endpoint: vLLM, SGLang or a hosted service.
 
-An answer without a score is asked for again, and if it stays so the image has no score: never a zero.
+An answer without a score is retried. If no retry gives a score, the image's score is NaN, never 0.
 """
 
 import base64
@@ -17,15 +17,15 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 from mixgrpo.rewards.reward import Reward
 
 from . import credentials
-from .answers import score_in
-from .endpoints import Endpoints, Refused
+from .answers import parse_score
+from .endpoints import Endpoints, RequestRefused
 from .judge_templates import Template, find_template
-from .wire import png
+from .wire import encode_png
 
 _log = logging.getLogger(__name__)
 
-_ABOUT_THIS_IMAGE = (400, 413, 422)  # too long a prompt, too large an image, content that is not allowed
-_SHOWN = 200  # characters of an answer
+_IMAGE_REFUSED = (400, 413, 422)  # prompt too long, image too large, content not allowed
+_MAX_QUOTED = 200  # characters of an answer, in messages
 
 
 def vlm_judge(
@@ -41,8 +41,8 @@ def vlm_judge(
     backoff: PositiveFloat = 1.0,
     max_tokens: PositiveInt = 512,
 ) -> Reward:
-    """`urls` end in /v1 as a rule, and are asked in rotation. `scale`: the template's worst and best score, which
-    become 0 and 1. `api_key_env` names the variable that holds the key.
+    """`urls` usually end in /v1; requests go to them in rotation. `scale`: the template's worst and best score, which
+    are mapped to 0 and 1. `api_key_env`: the environment variable with the API key.
     """
     endpoints = Endpoints(
         [url.rstrip("/") + "/chat/completions" for url in urls],
@@ -56,7 +56,7 @@ def vlm_judge(
     return Judge(endpoints, model, find_template(template, scale), concurrency, retries, max_tokens)
 
 
-# CodeGoat24/UnifiedReward, served under that name: a judge with the question that it was trained on.
+# CodeGoat24/UnifiedReward, served under the name UnifiedReward, with the prompt that it was trained on.
 unifiedreward = partial(vlm_judge, model="UnifiedReward", template="unifiedreward", max_tokens=1024)
 
 
@@ -69,56 +69,57 @@ class Judge:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
 
     def __call__(self, images: list[Image], prompts: list[str], **metadata: list[Any]) -> list[float]:
-        """NaN where there is no score."""
-        asked = [self._pool.submit(self._judge, *pair) for pair in zip(images, prompts, strict=True)]
+        """The score is NaN for images that the judge gives no score for."""
+        futures = [self._pool.submit(self._judge, *pair) for pair in zip(images, prompts, strict=True)]
         try:
-            verdicts = [future.result() for future in asked]
+            verdicts = [future.result() for future in futures]
         finally:
-            for future in asked:  # after an error: what has not begun need not, and what has is not left behind
+            for future in futures:  # after an error: cancel pending requests and wait for running ones
                 future.cancel()
-            wait(asked)
+            wait(futures)
         if failed := [verdict.why for verdict in verdicts if math.isnan(verdict.score)]:
             _log.warning("%s gave no score for %d of %d images: %s", self._model, len(failed), len(images), failed[-1])
         return [verdict.score for verdict in verdicts]
 
     def _judge(self, image: Image, prompt: str) -> "_Verdict":
-        body = self._question(image, prompt)
+        body = self._request_body(image, prompt)
         why = ""
         for _ in range(1 + self._retries):
             try:
-                choice = self._endpoints.ask(body, "application/json", _choice)
-            except Refused as refusal:
-                if refusal.status not in _ABOUT_THIS_IMAGE:
+                choice = self._endpoints.request(body, "application/json", _first_choice)
+            except RequestRefused as refusal:
+                if refusal.status not in _IMAGE_REFUSED:
                     raise
                 return _Verdict(math.nan, str(refusal))
             answer = choice.message.content or ""
             if choice.finish_reason == "length":
-                why = f"the answer was cut off at max_tokens = {self._max_tokens}: {answer[-_SHOWN:]!r}"
-            elif (score := score_in(answer, *self._template.scale)) is not None:
+                why = f"the answer was cut off at max_tokens = {self._max_tokens}: {answer[-_MAX_QUOTED:]!r}"
+            elif (score := parse_score(answer, *self._template.scale)) is not None:
                 return _Verdict(score)
             else:
-                why = f"no score from {self._template.scale[0]} to {self._template.scale[1]} in {answer[-_SHOWN:]!r}"
+                low, high = self._template.scale
+                why = f"no score from {low} to {high} in {answer[-_MAX_QUOTED:]!r}"
         return _Verdict(math.nan, why)
 
-    def _question(self, image: Image, prompt: str) -> bytes:
-        picture = f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+    def _request_body(self, image: Image, prompt: str) -> bytes:
+        image_url = f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
         content = [
-            {"type": "image_url", "image_url": {"url": picture}},
-            {"type": "text", "text": self._template.ask(prompt)},
+            {"type": "image_url", "image_url": {"url": image_url}},
+            {"type": "text", "text": self._template.fill(prompt)},
         ]
-        question = {
+        request = {
             "model": self._model,
             "messages": [{"role": "user", "content": content}],
             "temperature": 0,
             "max_tokens": self._max_tokens,
         }
-        return json.dumps(question).encode()
+        return json.dumps(request).encode()
 
 
 class _Verdict(NamedTuple):
     score: float
     why: str = ""
-    """Why there is none, where it is NaN."""
+    """Why the score is NaN."""
 
 
 class _Message(BaseModel):
@@ -134,8 +135,8 @@ class _Completion(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
 
 
-def _choice(body: bytes) -> _Choice:
+def _first_choice(body: bytes) -> _Choice:
     try:
         return _Completion.model_validate_json(body).choices[0]
     except ValidationError:
-        raise ValueError(f"this is no chat completion: {body[:_SHOWN].decode(errors='replace')!r}") from None
+        raise ValueError(f"not a chat completion: {body[:_MAX_QUOTED].decode(errors='replace')!r}") from None

@@ -1,4 +1,4 @@
-"""What judges are asked, and on which scale they answer. `{prompt}` stands for the image's prompt."""
+"""Prompt templates for judges, each with the scale of its scores. `{prompt}` stands for the image's prompt."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +9,8 @@ class Template(NamedTuple):
     scale: tuple[float, float]
     """The worst and the best score."""
 
-    def ask(self, prompt: str) -> str:
-        return self.text.replace("{prompt}", prompt)  # not `format`: a template may show JSON
+    def fill(self, prompt: str) -> str:
+        return self.text.replace("{prompt}", prompt)  # not `format`, because a template may contain JSON
 
 
 TEMPLATES = {
@@ -35,7 +35,7 @@ Prompt: {prompt}
 alone: {"wrong": [...], "score": <number>}""",
         (0, 10),
     ),
-    # UnifiedReward's two published tasks for a single image, and the labels that it was trained to answer with.
+    # UnifiedReward's two published tasks for a single image, with the labels that it was trained to use.
     "unifiedreward": Template(
         """Evaluate an image that was generated from a text caption, by two criteria: how faithfully it shows the \
 caption's objects, attributes and relations, and its visual quality, that is clarity, detail, colour and appeal.
@@ -58,18 +58,18 @@ Text Caption: [{prompt}]""",
 
 
 def find_template(name: str, scale: tuple[float, float] | None) -> Template:
-    """One that ships, or a text file; the scale of one's own counts in both cases."""
+    """A built-in template, or a text file. A given scale replaces the template's own."""
     if name in TEMPLATES:
         template = TEMPLATES[name]
     elif not Path(name).is_file():
         raise ValueError(f"template {name!r}: must be {', '.join(TEMPLATES)}, or a text file that exists")
     elif scale is None:
-        raise ValueError(f"template {name!r}: a template of your own needs its scale, such as scale: [1, 5]")
+        raise ValueError(f"template {name!r}: a template of your own needs a scale, such as scale: [1, 5]")
     else:
         template = Template(Path(name).read_text(encoding="utf-8"), scale)
     if "{prompt}" not in template.text:
-        raise ValueError(f"template {name!r}: must contain {{prompt}}, where the image's prompt goes")
+        raise ValueError(f"template {name!r}: must contain {{prompt}}, the place for the image's prompt")
     low, high = scale or template.scale
     if not low < high:
-        raise ValueError(f"scale {[low, high]}: must be the worst and the best score, the worst being lower")
+        raise ValueError(f"scale {[low, high]}: must be [worst score, best score], the worst score lower")
     return Template(template.text, (low, high))

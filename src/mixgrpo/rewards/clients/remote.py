@@ -1,4 +1,4 @@
-"""A reward that a server computes: `mixgrpo serve-reward`, on this machine or another."""
+"""The client of a reward server (`mixgrpo serve-reward`), on this machine or another."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from mixgrpo.rewards.reward import Reward
 
 from . import credentials
 from .endpoints import Endpoints
-from .wire import CONTENT_TYPES, SCORE_PATH, Form, Scoring, decode_scores, encode
+from .wire import CONTENT_TYPES, SCORE_PATH, Form, ScoreRequest, decode_scores, encode
 
 _CONNECTIONS = 64
 
@@ -23,8 +23,8 @@ def remote(
     backoff: PositiveFloat = 1.0,
     form: Form = "raw",
 ) -> Reward:
-    """`token_env` names the variable that holds the server's token. `form`: how images travel, `raw` being least
-    work, `png` fewest bytes. `backoff`: seconds before the first retry, doubled each time.
+    """`token_env`: the environment variable with the server's token. `form`: the encoding of images; `raw` takes the
+    least work, `png` the fewest bytes. `backoff`: seconds before the first retry, doubled with each further one.
     """
     endpoints = Endpoints(
         [url.rstrip("/") + SCORE_PATH],
@@ -43,13 +43,13 @@ class Remote:
         self._endpoints, self._form = endpoints, form
 
     def __call__(self, images: list[Image], prompts: list[str], **metadata: list[Any]) -> list[float]:
-        """NaN where the server gives no score."""
+        """The score is NaN for images that the server returns no score for."""
 
-        def one_each(body: bytes) -> list[float]:
+        def parse(body: bytes) -> list[float]:
             scores = decode_scores(body)
             if len(scores) != len(images):
                 raise ValueError(f"{len(scores)} scores for {len(images)} images")
             return scores
 
-        body = encode(Scoring(images, prompts, metadata), self._form)
-        return self._endpoints.ask(body, CONTENT_TYPES[self._form], one_each)
+        body = encode(ScoreRequest(images, prompts, metadata), self._form)
+        return self._endpoints.request(body, CONTENT_TYPES[self._form], parse)

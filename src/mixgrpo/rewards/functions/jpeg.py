@@ -1,4 +1,4 @@
-"""DDPO's tests: how many kB a picture takes as a JPEG of quality 95. Any trainer should move it at once, either way."""
+"""DDPO's test rewards: the size of an image as a JPEG of quality 95. Any trainer should quickly move it either way."""
 
 from io import BytesIO
 from typing import Any
@@ -11,12 +11,12 @@ _QUALITY = 95
 
 
 def jpeg_incompressibility() -> Reward:
-    """kB: more detail is better."""
+    """The size in kB: more detail is better."""
     return _kilobytes
 
 
 def jpeg_compressibility() -> Reward:
-    """-kB: smoother is better."""
+    """The negative size in kB: smoother is better."""
 
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
         return [-size for size in _kilobytes(images, prompts)]

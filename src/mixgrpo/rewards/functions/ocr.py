@@ -1,7 +1,8 @@
-"""Does a picture say what it should? Any picture, read by RapidOCR, which runs on the CPU and carries its models.
+"""Does an image contain the requested text? The text is read by RapidOCR, which runs on the CPU and ships its models.
 
-Needs the `[ocr]` extra. What should be written is the row's `text`, or what the prompt has in quotes. Flow-GRPO's
-score, letter case and spaces aside: 1 where it is among what was read, else 1 - edit distance / its length, at least 0.
+Needs the `[ocr]` extra. The requested text is the row's `text`, or the quoted part of the prompt. The score is
+Flow-GRPO's, which ignores letter case and spaces: 1 if the text that was read contains the requested text, otherwise
+1 - edit distance / length of the requested text, at least 0.
 """
 
 import re
@@ -12,43 +13,44 @@ import numpy as np
 from PIL.Image import Image
 
 from mixgrpo.rewards.reward import Reward
-from mixgrpo.scenes.reading import edit_distance
+
+from .edit_distance import edit_distance
 
 _QUOTED = re.compile('"([^"]+)"|“([^”]+)”')
 
 
 def ocr() -> Reward:
-    engines = threading.local()  # one a thread: an engine keeps state while it reads
+    engines = threading.local()  # one per thread, because an engine keeps state while it reads
 
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
         if "engine" not in vars(engines):
             engines.engine = _engine()
         texts = metadata.get("text", [None] * len(images))
         return [
-            match(read(image, engines.engine), asked_for(prompt, text))
+            text_score(read_text(image, engines.engine), requested_text(prompt, text))
             for image, prompt, text in zip(images, prompts, texts, strict=True)
         ]
 
     return reward
 
 
-def match(written: str, asked: str) -> float:
-    written, asked = (text.replace(" ", "").lower() for text in (written, asked))
-    if asked in written:
+def text_score(found: str, requested: str) -> float:
+    found, requested = (text.replace(" ", "").lower() for text in (found, requested))
+    if requested in found:
         return 1.0
-    return 1 - min(edit_distance(written, asked), len(asked)) / len(asked)
+    return 1 - min(edit_distance(found, requested), len(requested)) / len(requested)
 
 
-def asked_for(prompt: str, text: str | None = None) -> str:
-    found = _QUOTED.search(prompt)
-    asked = text or (found and (found[1] or found[2]))
-    if not asked or not asked.strip():
-        raise ValueError(f"nothing to read is asked for: put it in quotes, or in a column `text`; prompt {prompt!r}")
-    return asked
+def requested_text(prompt: str, text: str | None = None) -> str:
+    quoted = _QUOTED.search(prompt)
+    requested = text or (quoted and (quoted[1] or quoted[2]))
+    if not requested or not requested.strip():
+        raise ValueError(f"ocr: prompt {prompt!r} requests no text: put it in quotes, or in a column `text`")
+    return requested
 
 
-def read(image: Image, engine: Any) -> str:
-    """All lines that are found, one after the other."""
+def read_text(image: Image, engine: Any) -> str:
+    """All lines of text in the image, concatenated."""
     lines, _ = engine(np.asarray(image.convert("RGB"))[..., ::-1])
     return "".join(text for _, text, _ in lines or [])
 

@@ -1,1 +1,1 @@
-"""Rewards that are neural networks. torch is imported when the first image is scored."""
+"""Rewards computed by neural networks. torch is imported when a reward is created, not when its options are checked."""

@@ -1,49 +1,30 @@
-"""LAION's aesthetic predictor v2 (sac+logos+ava1-l14-linearMSE): a linear head on CLIP ViT-L/14. It reads no prompt."""
+"""LAION's aesthetic predictor v2 (sac+logos+ava1-l14-linearMSE): a linear head on CLIP ViT-L/14. Ignores the prompt."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
-import torch
-from PIL.Image import Image
-from torch import Tensor, nn
+from .network_reward import NetworkReward, Placement
 
-from .network_reward import Dtype, ModelReward, RestOn
-from .preprocessing import cropped
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-HOME = "openai/clip-vit-large-patch14"
-HEAD = "trl-lib/ddpo-aesthetic-predictor"  # the published .pth, as TRL keeps it on the hub
+REPOSITORY = "openai/clip-vit-large-patch14"
+HEAD_REPOSITORY = "trl-lib/ddpo-aesthetic-predictor"  # TRL's copy of the published .pth on the hub
 
 
-def aesthetic(
-    *,
-    path: str = HOME,
-    head: str = HEAD,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    rest_on: RestOn = "device",
-    batch: int = 16,
-) -> ModelReward:
-    """On a scale of 1 to 10. `head`: the .pth, its folder or a repository with it. Weights: 1.6 GiB in float32."""
+def aesthetic(*, path: str = REPOSITORY, head: str = HEAD_REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
+    """A score from 1 to 10. `head`: the .pth file, its folder or its hub repository. Weights: 1.6 GiB in float32."""
 
-    def load(dtype: torch.dtype) -> nn.Module:
+    def load(dtype: "torch.dtype") -> "nn.Module":
+        import torch
         from transformers import CLIPModel
 
+        from .clip_scoring import HeadOnClip
         from .linear_head import linear_head
-        from .weights import Source, read
+        from .weights import Source, read_weights
 
-        network = Source("rewards.aesthetic.path", path, HOME).pretrained(CLIPModel, dtype=torch.float32)
-        weights = read(Source("rewards.aesthetic.head", head, HEAD).file("aesthetic-model.pth"))
-        return _Predictor(network.to(dtype), linear_head(weights))
+        network = Source("rewards.aesthetic.path", path, REPOSITORY).pretrained(CLIPModel, dtype=torch.float32)
+        weights = read_weights(Source("rewards.aesthetic.head", head, HEAD_REPOSITORY).file("aesthetic-model.pth"))
+        return HeadOnClip(network.to(dtype), linear_head(weights))
 
-    return ModelReward("aesthetic", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
-
-
-class _Predictor(nn.Module):
-    def __init__(self, network: Any, head: nn.Module) -> None:
-        super().__init__()
-        self.network, self.head = network, head
-
-    def forward(self, images: list[Image], prompts: list[str]) -> Tensor:
-        from .clip_scoring import image_embeddings
-
-        scores: Tensor = self.head(image_embeddings(self.network, images, cropped))
-        return scores.squeeze(-1)
+    return NetworkReward("aesthetic", load, **placement)

@@ -1,4 +1,4 @@
-"""ImageReward's checkpoint on transformers' BLIP: the picture encoder, the text encoder that looks at it, the head."""
+"""ImageReward's checkpoint as a BLIP of transformers: image encoder, text encoder with cross-attention, score head."""
 
 import re
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
 from .linear_head import linear_head
-from .preprocessing import cropped
-from .weights import Weights, depth, filled, under
+from .preprocessing import centre_crop
+from .weights import Weights, count_blocks, load_exact, strip_prefix
 
 _MEAN, _STD = 0.16717362830052426, 1.0333394966054072  # as published: the score is (output - mean) / std
-_LENGTH = 35  # tokens a prompt is padded and cut to
-_HEAD = 64  # the width of an attention head, in both encoders
+_PROMPT_TOKENS = 35  # prompts are padded or truncated to this length
+_HEAD_DIM = 64  # width of an attention head, in both encoders
 
 _VISION_NAMES = {
     r"^cls_token$": "embeddings.class_embedding",
@@ -30,23 +30,23 @@ _VISION_NAMES = {
 class BlipReward(nn.Module):
     def __init__(self, weights: Weights, tokenizer: BertTokenizer, dtype: torch.dtype) -> None:
         super().__init__()
-        self.vision = _vision(under("blip.visual_encoder.", weights)).to(dtype)
-        self.text = _text(under("blip.text_encoder.", weights)).to(dtype)
-        self.head = linear_head(under("mlp.", weights))
+        self.vision = _vision(strip_prefix("blip.visual_encoder.", weights)).to(dtype)
+        self.text = _text(strip_prefix("blip.text_encoder.", weights)).to(dtype)
+        self.head = linear_head(strip_prefix("mlp.", weights))
         self._tokenizer = tokenizer
 
     def forward(self, images: list[Image], prompts: list[str]) -> Tensor:
         device = self.vision.device
-        pixels = cropped(images, self.vision.config.image_size).to(device, self.vision.dtype)
+        pixels = centre_crop(images, self.vision.config.image_size).to(device, self.vision.dtype)
         tokens = self._tokenizer(
-            prompts, padding="max_length", truncation=True, max_length=_LENGTH, return_tensors="pt"
+            prompts, padding="max_length", truncation=True, max_length=_PROMPT_TOKENS, return_tensors="pt"
         ).to(device)
-        read = self.text(
+        states = self.text(
             tokens.input_ids,
             attention_mask=tokens.attention_mask,
             encoder_hidden_states=self.vision(pixels).last_hidden_state,
-        )
-        scores: Tensor = self.head(read.last_hidden_state[:, 0].float())
+        ).last_hidden_state
+        scores: Tensor = self.head(states[:, 0].float())
         return (scores.squeeze(-1) - _MEAN) / _STD
 
 
@@ -55,8 +55,8 @@ def _vision(weights: Weights) -> BlipVisionModel:
     config = BlipVisionConfig(
         hidden_size=width,
         intermediate_size=4 * width,
-        num_hidden_layers=depth("blocks", weights),
-        num_attention_heads=width // _HEAD,
+        num_hidden_layers=count_blocks("blocks", weights),
+        num_attention_heads=width // _HEAD_DIM,
         image_size=round((weights["pos_embed"].shape[1] - 1) ** 0.5) * patch,
         patch_size=patch,
         hidden_act="gelu",
@@ -67,24 +67,24 @@ def _vision(weights: Weights) -> BlipVisionModel:
         for pattern, replacement in _VISION_NAMES.items():
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
-    network: BlipVisionModel = filled(BlipVisionModel, config, renamed)
+    network: BlipVisionModel = load_exact(BlipVisionModel, config, renamed)
     return network
 
 
 def _text(weights: Weights) -> BlipTextModel:
-    """The names are BLIP's own, which transformers kept."""
+    """transformers has kept BLIP's own parameter names here, so none is renamed."""
     vocabulary, width = weights["embeddings.word_embeddings.weight"].shape
     config = BlipTextConfig(
         vocab_size=vocabulary,
         hidden_size=width,
         encoder_hidden_size=weights["encoder.layer.0.crossattention.self.key.weight"].shape[1],
         intermediate_size=len(weights["encoder.layer.0.intermediate.dense.weight"]),
-        num_hidden_layers=depth("encoder.layer", weights),
-        num_attention_heads=width // _HEAD,
+        num_hidden_layers=count_blocks("encoder.layer", weights),
+        num_attention_heads=width // _HEAD_DIM,
         max_position_embeddings=len(weights["embeddings.position_embeddings.weight"]),
         hidden_act="gelu",
         layer_norm_eps=1e-12,
     )
-    learned = {name: tensor for name, tensor in weights.items() if name != "embeddings.position_ids"}
-    network: BlipTextModel = filled(BlipTextModel, config, learned, add_pooling_layer=False)
+    parameters = {name: tensor for name, tensor in weights.items() if name != "embeddings.position_ids"}
+    network: BlipTextModel = load_exact(BlipTextModel, config, parameters, add_pooling_layer=False)
     return network

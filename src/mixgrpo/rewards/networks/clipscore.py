@@ -1,37 +1,34 @@
-"""CLIP score: the plain cosine of picture and text.
+"""CLIP score: the plain cosine similarity of image and text.
 
-So MixGRPO and ImageReward publish it. CLIPScore as first published (Hessel et al., arXiv 2104.08718) is
-2.5 * max(cosine, 0) on texts that begin with "A photo depicts"; torchmetrics prints 100 * max(cosine, 0).
+MixGRPO and ImageReward use this definition. The original CLIPScore (Hessel et al., arXiv 2104.08718) is
+2.5 * max(cosine, 0) on texts that begin with "A photo depicts"; torchmetrics reports 100 * max(cosine, 0).
 """
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Unpack
 
-from .network_reward import Dtype, ModelReward, RestOn
+from .network_reward import NetworkReward, Placement
 
-HOME = "openai/clip-vit-large-patch14"
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+REPOSITORY = "openai/clip-vit-large-patch14"
 
 
-def clipscore(
-    *,
-    path: str = HOME,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    rest_on: RestOn = "device",
-    batch: int = 16,
-) -> ModelReward:
-    """`path`: any CLIP in transformers' format, with its tokenizer. Weights: 1.6 GiB in float32."""
+def clipscore(*, path: str = REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
+    """`path`: any CLIP in the format of transformers, with its tokenizer. Weights: 1.6 GiB in float32."""
 
-    def load(dtype: torch.dtype) -> nn.Module:
+    def load(dtype: "torch.dtype") -> "nn.Module":
+        import torch
         from transformers import CLIPModel, CLIPTokenizer
 
-        from .clip_scoring import ClipCosine, mended
-        from .preprocessing import cropped
+        from .clip_scoring import ClipCosine, clean_text
+        from .preprocessing import centre_crop
         from .weights import Source
 
-        source = Source("rewards.clipscore.path", path, HOME)
+        source = Source("rewards.clipscore.path", path, REPOSITORY)
         network = source.pretrained(CLIPModel, dtype=torch.float32).to(dtype)
-        words = source.tokenizer(CLIPTokenizer)
-        return ClipCosine(network, words, cropped, clean=mended)
+        clip_tokenizer = source.tokenizer(CLIPTokenizer)
+        return ClipCosine(network, clip_tokenizer, centre_crop, clean=clean_text)
 
-    return ModelReward("clipscore", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
+    return NetworkReward("clipscore", load, **placement)

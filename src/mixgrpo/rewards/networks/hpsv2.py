@@ -1,38 +1,35 @@
-"""HPS v2.1 (Wu et al., arXiv 2306.09341): the cosine of a ViT-H/14 CLIP that was tuned on human choices."""
+"""HPS v2.1 (Wu et al., arXiv 2306.09341): the cosine similarity of a ViT-H/14 CLIP tuned on human choices."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Unpack
 
-from .network_reward import Dtype, ModelReward, RestOn
+from .network_reward import NetworkReward, Placement
 
-HOME = "xswu/HPSv2"
-TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+REPOSITORY = "xswu/HPSv2"
+TOKENIZER_REPOSITORY = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
 def hpsv2(
-    *,
-    path: str = HOME,
-    tokenizer: str = TOKENIZER,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    rest_on: RestOn = "device",
-    batch: int = 16,
-) -> ModelReward:
-    """A cosine. `path`: the file, its folder or its repository on the hub; `tokenizer`: any of CLIP's, for its words.
+    *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
+) -> NetworkReward:
+    """A cosine similarity. `path`: the weights file, its folder or its hub repository. `tokenizer`: any CLIP tokenizer.
     Weights: 3.7 GiB in float32.
     """
 
-    def load(dtype: torch.dtype) -> nn.Module:
+    def load(dtype: "torch.dtype") -> "nn.Module":
         from transformers import CLIPTokenizer
 
-        from .clip_scoring import ClipCosine, mended
-        from .open_clip import clip_of
-        from .preprocessing import letterboxed
-        from .weights import Source, read
+        from .clip_scoring import ClipCosine, clean_text
+        from .open_clip import build_clip
+        from .preprocessing import letterbox
+        from .weights import Source, read_weights
 
-        weights = read(Source("rewards.hpsv2.path", path, HOME).file("HPS_v2.1_compressed.pt"))
-        network = clip_of(weights, vision_head=80, text_head=64, activation="gelu").to(dtype)
-        words = Source("rewards.hpsv2.tokenizer", tokenizer, TOKENIZER).tokenizer(CLIPTokenizer)
-        return ClipCosine(network, words, letterboxed, clean=mended)
+        weights = read_weights(Source("rewards.hpsv2.path", path, REPOSITORY).file("HPS_v2.1_compressed.pt"))
+        network = build_clip(weights, vision_head_dim=80, text_head_dim=64, activation="gelu").to(dtype)
+        clip_tokenizer = Source("rewards.hpsv2.tokenizer", tokenizer, TOKENIZER_REPOSITORY).tokenizer(CLIPTokenizer)
+        return ClipCosine(network, clip_tokenizer, letterbox, clean=clean_text)
 
-    return ModelReward("hpsv2", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
+    return NetworkReward("hpsv2", load, **placement)

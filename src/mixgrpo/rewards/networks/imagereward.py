@@ -1,35 +1,34 @@
-"""ImageReward (Xu et al., arXiv 2304.05977): BLIP reads the prompt with the picture in view, a head scores it."""
+"""ImageReward (Xu et al., arXiv 2304.05977): a BLIP that encodes the prompt with attention to the image, and a head."""
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Unpack
 
-from .network_reward import Dtype, ModelReward, RestOn
+from .network_reward import NetworkReward, Placement
 
-HOME = "THUDM/ImageReward"
-TOKENIZER = "google-bert/bert-base-uncased"
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+REPOSITORY = "THUDM/ImageReward"
+TOKENIZER_REPOSITORY = "google-bert/bert-base-uncased"
 
 
 def imagereward(
-    *,
-    path: str = HOME,
-    tokenizer: str = TOKENIZER,
-    device: str = "auto",
-    dtype: Dtype = "float32",
-    rest_on: RestOn = "device",
-    batch: int = 16,
-) -> ModelReward:
-    """Normalised with the published mean and deviation. `path`: the file, its folder or its repository.
-    Weights: 1.7 GiB in float32.
+    *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
+) -> NetworkReward:
+    """Normalised with the published mean and standard deviation. `path`: the weights file, its folder or its hub
+    repository. Weights: 1.7 GiB in float32.
     """
 
-    def load(dtype: torch.dtype) -> nn.Module:
+    def load(dtype: "torch.dtype") -> "nn.Module":
         from transformers import BertTokenizer
 
         from .blip import BlipReward
-        from .weights import Source, read
+        from .weights import Source, read_weights
 
-        weights = read(Source("rewards.imagereward.path", path, HOME).file("ImageReward.pt"))
-        words = Source("rewards.imagereward.tokenizer", tokenizer, TOKENIZER).tokenizer(BertTokenizer)
-        return BlipReward(weights, words, dtype)
+        weights = read_weights(Source("rewards.imagereward.path", path, REPOSITORY).file("ImageReward.pt"))
+        bert_tokenizer = Source("rewards.imagereward.tokenizer", tokenizer, TOKENIZER_REPOSITORY).tokenizer(
+            BertTokenizer
+        )
+        return BlipReward(weights, bert_tokenizer, dtype)
 
-    return ModelReward("imagereward", load, device=device, dtype=dtype, rest_on=rest_on, batch=batch)
+    return NetworkReward("imagereward", load, **placement)

@@ -1,4 +1,4 @@
-"""Heads from their published weights, in float32."""
+"""Score heads built from their published weights, in float32."""
 
 from torch import nn
 
@@ -6,10 +6,10 @@ from .weights import Weights
 
 
 def linear_head(weights: Weights) -> nn.Sequential:
-    """What the LAION aesthetic predictor and ImageReward have in common: five linear layers with no activation
-    between them. The places in between were dropouts.
+    """The head that the LAION aesthetic predictor and ImageReward share: five linear layers without activations. The
+    missing indices were dropout layers.
     """
-    return nn.Sequential(*(linear(f"layers.{place}", weights) for place in (0, 2, 4, 6, 7)))
+    return nn.Sequential(*(linear(f"layers.{index}", weights) for index in (0, 2, 4, 6, 7)))
 
 
 def linear(name: str, weights: Weights) -> nn.Linear:

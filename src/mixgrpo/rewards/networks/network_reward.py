@@ -1,42 +1,59 @@
-"""A reward that is a network: loaded at the first scoring, scored in batches, at rest off the device if asked."""
+"""A reward that is a neural network: loaded at its first call, run in batches, optionally offloaded between calls.
+
+This module imports torch only when a reward is created, so that a recipe's options can be checked without it.
+"""
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, final
 
-import torch
 from PIL.Image import Image
-from torch import nn
 
-from mixgrpo.parallel import distributed
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-Dtype = Literal["float32", "float16", "bfloat16"]
-RestOn = Literal["device", "cpu"]
-
-# transformers changes global state while it loads.
+# One network loads at a time: transformers changes global state while it loads.
 _loading = Lock()
 
 
-@final
-class ModelReward:
-    """One thread scores at a time: the network moves between devices, and a device serves one anyway.
+class Placement(TypedDict, total=False):
+    """The options shared by all network rewards."""
 
-    `load` takes the dtype of the network's body and gives a module whose forward scores images for their
-    prompts: [N], in float32.
+    device: str
+    """`auto`: the device on which this process trains."""
+    dtype: Literal["float32", "float16", "bfloat16"]
+    rest_on: Literal["device", "cpu"]
+    """Where the weights stay between calls."""
+    batch: int
+    """Images per forward pass."""
+
+
+@final
+class NetworkReward:
+    """Calls from several threads run one at a time: the network moves between devices, and concurrent calls would share
+    one device anyway.
+
+    `load` takes the dtype of the network's body. It returns a module whose forward pass takes images and prompts and
+    returns their scores [N] in float32.
     """
 
     def __init__(
         self,
         name: str,
-        load: Callable[[torch.dtype], nn.Module],
+        load: "Callable[[torch.dtype], nn.Module]",
         *,
-        device: str,
-        dtype: Dtype,
-        rest_on: RestOn,
-        batch: int,
+        device: str = "auto",
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+        rest_on: Literal["device", "cpu"] = "device",
+        batch: int = 16,
     ) -> None:
         if batch < 1:
-            raise ValueError(f"rewards.{name}.batch = {batch}: must be at least 1, the images of one forward")
+            raise ValueError(f"rewards.{name}.batch = {batch}: must be at least 1 (images per forward pass)")
+        import torch
+
+        from mixgrpo.parallel import distributed
+
         self._load, self._batch = load, batch
         self._dtype: torch.dtype = getattr(torch, dtype)
         self.device = distributed.device() if device == "auto" else torch.device(device)
@@ -45,6 +62,8 @@ class ModelReward:
         self._network: nn.Module | None = None
 
     def __call__(self, images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
+        import torch
+
         scores: list[float] = []
         with self._lock:
             network = self._loaded().to(self.device)
@@ -58,10 +77,10 @@ class ModelReward:
 
     @property
     def memory(self) -> int:
-        """Bytes of weights; 0 before the first scoring."""
+        """Size of the weights in bytes; 0 before the first call."""
         return 0 if self._network is None else sum(p.numel() * p.element_size() for p in self._network.parameters())
 
-    def _loaded(self) -> nn.Module:
+    def _loaded(self) -> "nn.Module":
         if self._network is None:
             with _loading:
                 self._network = self._load(self._dtype).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""OpenCLIP's checkpoints as transformers' CLIP: the same network under other names.
+"""Load OpenCLIP checkpoints into the CLIP of transformers: the same network with other parameter names.
 
-OpenCLIP itself needs torchvision, whose build must match torch's; this asks for nothing.
+OpenCLIP itself needs torchvision, whose build must match torch's. This module needs neither.
 """
 
 import re
@@ -8,7 +8,7 @@ import re
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from .weights import Weights, depth, filled
+from .weights import Weights, count_blocks, load_exact
 
 _NAMES = {
     r"^visual\.class_embedding$": "vision_model.embeddings.class_embedding",
@@ -30,8 +30,8 @@ _NAMES = {
 }
 
 
-def clip_of(weights: Weights, *, vision_head: int, text_head: int, activation: str) -> CLIPModel:
-    """`vision_head` and `text_head` are the widths of an attention head: the one thing that no shape tells."""
+def build_clip(weights: Weights, *, vision_head_dim: int, text_head_dim: int, activation: str) -> CLIPModel:
+    """The widths of the attention heads are arguments because no tensor's shape reveals them."""
     text_width, vision_width = weights["ln_final.weight"].numel(), weights["visual.ln_pre.weight"].numel()
     vocabulary, patch = len(weights["token_embedding.weight"]), weights["visual.conv1.weight"].shape[-1]
     side = round((len(weights["visual.positional_embedding"]) - 1) ** 0.5)
@@ -43,8 +43,8 @@ def clip_of(weights: Weights, *, vision_head: int, text_head: int, activation: s
             "vocab_size": vocabulary,
             "hidden_size": text_width,
             "intermediate_size": 4 * text_width,
-            "num_hidden_layers": depth("transformer.resblocks", weights),
-            "num_attention_heads": text_width // text_head,
+            "num_hidden_layers": count_blocks("transformer.resblocks", weights),
+            "num_attention_heads": text_width // text_head_dim,
             "max_position_embeddings": len(weights["positional_embedding"]),
             "bos_token_id": vocabulary - 2,
             "eos_token_id": vocabulary - 1,
@@ -53,8 +53,8 @@ def clip_of(weights: Weights, *, vision_head: int, text_head: int, activation: s
             **common,
             "hidden_size": vision_width,
             "intermediate_size": 4 * vision_width,
-            "num_hidden_layers": depth("visual.transformer.resblocks", weights),
-            "num_attention_heads": vision_width // vision_head,
+            "num_hidden_layers": count_blocks("visual.transformer.resblocks", weights),
+            "num_attention_heads": vision_width // vision_head_dim,
             "image_size": side * patch,
             "patch_size": patch,
         },
@@ -62,7 +62,7 @@ def clip_of(weights: Weights, *, vision_head: int, text_head: int, activation: s
     renamed: Weights = {}
     for name, tensor in weights.items():
         renamed |= _renamed(name, tensor)
-    network: CLIPModel = filled(CLIPModel, config, renamed)
+    network: CLIPModel = load_exact(CLIPModel, config, renamed)
     return network
 
 

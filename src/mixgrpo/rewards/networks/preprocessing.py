@@ -1,6 +1,6 @@
-"""From pictures to what a vision tower sees, as each reward's published code prepares it.
+"""Image preprocessing for vision encoders, as in each reward's published code.
 
-What differs is the filter, what becomes of pictures that are not square, and which pixel an odd margin loses.
+The variants differ in the resize filter, in how they make an image square, and in how they round the corner of a crop.
 """
 
 from collections.abc import Callable
@@ -11,39 +11,41 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-Prepare = Callable[[list[Image.Image], int], Tensor]
+Preprocess = Callable[[list[Image.Image], int], Tensor]
 
 _MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
 _STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
 
 
-def cropped(images: list[Image.Image], size: int) -> Tensor:
-    """The shorter side to `size` by PIL's bicubic filter, then the centre, its corner rounded (OpenAI's CLIP)."""
-    return _shortest_side(images, size, corner=round)
+def centre_crop(images: list[Image.Image], size: int) -> Tensor:
+    """Resize the shorter side to `size` with PIL's bicubic filter and crop the centre. The crop's corner is rounded to
+    the nearest pixel (OpenAI's CLIP).
+    """
+    return _resize_and_crop(images, size, round_corner=round)
 
 
-def cropped_low(images: list[Image.Image], size: int) -> Tensor:
-    """The same with the corner rounded down (transformers' CLIP processor)."""
-    return _shortest_side(images, size, corner=int)
+def centre_crop_floor(images: list[Image.Image], size: int) -> Tensor:
+    """The same, but the crop's corner is rounded down (the CLIP processor of transformers)."""
+    return _resize_and_crop(images, size, round_corner=int)
 
 
-def letterboxed(images: list[Image.Image], size: int) -> Tensor:
-    """The longer side to `size` by torch's antialiased bicubic filter, then black to a square (HPSv2)."""
-    return _normalised([_letterbox(_to_tensor(image.convert("RGB")), size) for image in images])
+def letterbox(images: list[Image.Image], size: int) -> Tensor:
+    """Resize the longer side to `size` with torch's antialiased bicubic filter, pad to a square with black (HPSv2)."""
+    return _normalise([_letterbox_one(_to_tensor(image.convert("RGB")), size) for image in images])
 
 
-def _shortest_side(images: list[Image.Image], size: int, corner: Callable[[float], int]) -> Tensor:
+def _resize_and_crop(images: list[Image.Image], size: int, round_corner: Callable[[float], int]) -> Tensor:
     squares = []
     for image in images:
-        short = min(image.size)
-        width, height = (int(size * side / short) for side in image.size)
-        left, top = corner((width - size) / 2), corner((height - size) / 2)
+        shorter = min(image.size)
+        width, height = (int(size * side / shorter) for side in image.size)
+        left, top = round_corner((width - size) / 2), round_corner((height - size) / 2)
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         squares.append(_to_tensor(resized.crop((left, top, left + size, top + size))))
-    return _normalised(squares)
+    return _normalise(squares)
 
 
-def _letterbox(pixels: Tensor, size: int) -> Tensor:
+def _letterbox_one(pixels: Tensor, size: int) -> Tensor:
     scale = size / max(pixels.shape[1:])
     height, width = (round(side * scale) for side in pixels.shape[1:])
     resized = functional.interpolate(pixels[None], (height, width), mode="bicubic", antialias=True)[0]
@@ -55,5 +57,5 @@ def _to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
-def _normalised(squares: list[Tensor]) -> Tensor:
+def _normalise(squares: list[Tensor]) -> Tensor:
     return (torch.stack(squares) - _MEAN) / _STD

@@ -1,4 +1,4 @@
-"""Published weights: where they are, and how they are read. Nothing that a file holds is ever executed."""
+"""Find and read published weights. Code inside a weights file is never executed."""
 
 import re
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ Weights = dict[str, Tensor]
 
 
 class MissingWeights(FileNotFoundError):
-    """Weights that are not on this machine: which, where to get them, which option says where they are."""
+    """Weights that were not found. The message says which, where to get them and which option to set."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an option says that weights are: a local path, or a repository of the Hugging Face hub."""
+    """The value of an option that locates weights: a local path, or a repository on the Hugging Face hub."""
 
     option: str
     path: str
-    home: str  # the repository that publishes them
+    repository: str
+    """The hub repository that publishes these weights."""
 
     def file(self, name: str) -> Path:
-        """The path itself, or the file of that name in the folder or repository."""
+        """The path itself if it is a file, otherwise the file `name` in the folder or repository."""
         local = Path(self.path)
         if local.is_file():
             return local
@@ -36,16 +37,16 @@ class Source:
             return local / name
         try:
             return Path(hf_hub_download(self.path, name))
-        except (OSError, ValueError) as error:  # offline, no such repository, or no name of one
+        except (OSError, ValueError) as error:  # offline, no such repository, or not a repository name
             raise self._missing(name) from error
 
     def tokenizer(self, kind: Any) -> Any:
-        # Without one, transformers would make a tokenizer that knows no word.
+        # Without this check, transformers would return a tokenizer with an empty vocabulary.
         self.file("tokenizer.json")
         return self.pretrained(kind)
 
     def pretrained(self, kind: Any, **options: Any) -> Any:
-        """A network or a configuration of transformers."""
+        """A network or configuration, by the `from_pretrained` of transformers."""
         try:
             return kind.from_pretrained(self.path, **options)
         except OSError as error:
@@ -54,12 +55,12 @@ class Source:
     def _missing(self, what: str) -> MissingWeights:
         return MissingWeights(
             f"{self.option} = {self.path}: found no {what} there, neither on this machine nor on the Hugging Face hub. "
-            f"Get it from https://huggingface.co/{self.home} and set {self.option} to where it lies"
+            f"Download it from https://huggingface.co/{self.repository} and set {self.option} to its path"
         )
 
 
-def read(file: Path) -> Weights:
-    """A state dict, from safetensors or from a .pt that may wrap it in `state_dict`."""
+def read_weights(file: Path) -> Weights:
+    """A state dict from a .safetensors file, or from a .pt file, where it may be nested under `state_dict`."""
     if file.suffix == ".safetensors":
         return load_file(file)
     loaded = torch.load(file, map_location="cpu", weights_only=True)
@@ -67,23 +68,23 @@ def read(file: Path) -> Weights:
     return weights
 
 
-def filled(kind: Any, config: Any, weights: Weights, **options: Any) -> Any:
-    """A network of transformers with exactly these weights, in float32."""
+def load_exact(kind: Any, config: Any, weights: Weights, **options: Any) -> Any:
+    """A transformers network with exactly these weights, in float32; a ValueError if any is missing or left over."""
     network, report = kind.from_pretrained(
         None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True, **options
     )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[problem]:
-            raise ValueError(f"the checkpoint is not the {kind.__name__} it should be: {problem} {report[problem]}")
+            raise ValueError(f"the checkpoint does not match {kind.__name__}: {problem} {report[problem]}")
     return network
 
 
-def under(prefix: str, weights: Weights) -> Weights:
-    """Those whose names begin so, without the beginning."""
+def strip_prefix(prefix: str, weights: Weights) -> Weights:
+    """The weights whose names start with the prefix, with the prefix removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
-def depth(blocks: str, weights: Weights) -> int:
-    """How many numbered blocks there are under this name."""
+def count_blocks(blocks: str, weights: Weights) -> int:
+    """The number of numbered blocks under this name."""
     numbers = (re.match(rf"{re.escape(blocks)}\.(\d+)\.", name) for name in weights)
     return len({number[1] for number in numbers if number})

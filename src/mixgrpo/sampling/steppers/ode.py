@@ -5,13 +5,12 @@ alpha = 1 - sigma. With h = lambda' - lambda and e = exp(-h):
 
     x' = sigma'/sigma x + alpha' [(1 - e) D0 + c1 D1 + c2 D2]
 
-D0 is the newest x0_hat, D1 and D2 its differences over earlier steps (order 2 and 3). A flow's Euler step is
-exactly the first order of this family; Euler is kept in its own form, which is the one the stock diffusers
-scheduler computes.
+D0 is the newest x0_hat; D1 and D2 are its differences over earlier steps (order 2 and 3). A flow's Euler step is the
+first order of this family. It is kept in its own form, the one that the stock diffusers scheduler computes.
 
-`dpm++3` is the third order as published and as diffusers has it, where D2 is half the second derivative it
-stands for. So it converges at order 2, measured, with a smaller constant than `dpm++2`; with 2 * D2 it would
-converge at order 3, measured too, and no longer be the solver that the paper's tables name.
+`dpm++3` is the third order as published and as in diffusers, where D2 is half the second derivative that it stands for.
+It therefore converges at order 2 (measured), with a smaller constant than `dpm++2`. With 2 * D2 it would converge at
+order 3 (measured), but would no longer be the solver of the paper's tables.
 """
 
 import math
@@ -26,16 +25,16 @@ ORDER: dict[Solver, int] = {"euler": 1, "dpm++1": 1, "dpm++2-midpoint": 2, "dpm+
 
 
 def ode_step(solver: Solver, sigma: float, sigma_next: float, past_sigmas: Sequence[float] = ()) -> Move:
-    """A step of `solver`, of the highest order it has history for.
+    """A step of `solver`, of the highest order that its history allows.
 
-    `past_sigmas` are where the earlier x0_hat were predicted, newest first. The step to sigma' = 0 is of
-    first order, because lambda is infinite there.
+    `past_sigmas`: the noise levels of earlier x0_hat, newest first. The step to sigma' = 0 is of first order, because
+    lambda is infinite there.
     """
     if solver == "euler":
         return Move(x_coef=1.0, velocity_coef=sigma_next - sigma)
     past = past_sigmas[: ORDER[solver] - 1] if sigma_next > 0 else ()
     x0_coefs = _x0_coefs(sigma, sigma_next, past, heun=solver == "dpm++2-heun")
-    # D0 is predicted by this very step: x0_hat = x - sigma v.
+    # D0 is predicted by this step itself: x0_hat = x - sigma v.
     return Move(
         x_coef=sigma_next / sigma + x0_coefs[0],
         velocity_coef=-sigma * x0_coefs[0],
@@ -46,10 +45,10 @@ def ode_step(solver: Solver, sigma: float, sigma_next: float, past_sigmas: Seque
 def _x0_coefs(sigma: float, sigma_next: float, past: Sequence[float], heun: bool) -> list[float]:
     """The weight of each x0_hat, newest first."""
     alpha_next = 1 - sigma_next
-    # e = exp(-h), without the infinite lambda at sigma = 1 (alpha = 0) or sigma' = 0.
+    # e = exp(-h), written so that the infinite lambda at sigma = 1 (alpha = 0) and sigma' = 0 does not appear.
     e = (1 - sigma) * sigma_next / (sigma * alpha_next)
     first = alpha_next * (1 - e)
-    # A past step taken at pure noise lies infinitely far back in lambda; its difference is zero.
+    # A past step at pure noise lies infinitely far back in lambda: its difference is zero.
     past = [s for s in past if s < 1]
     if not past or sigma >= 1:
         return [first]

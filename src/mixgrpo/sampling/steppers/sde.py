@@ -17,15 +17,15 @@ from .move import Move
 
 SdeType = Literal["flow", "dance", "cps"]
 
-# Above this, sigma counts as 1: there the `flow` coefficient diverges.
+# Above this sigma counts as 1, where the `flow` coefficient diverges.
 _PURE_NOISE = 1 - 1e-4
 
-# CPS as published scores -(x' - mean)^2, which is a Gaussian log-probability of variance 1/2.
+# The published CPS log-probability is -(x' - mean)^2: a Gaussian of variance 1/2.
 _CPS_LOG_PROB_STD = math.sqrt(0.5)
 
 
 def flow(sigma: float, sigma_next: float, noise_level: float) -> Move:
-    """Where sigma is 1, the grid's second value stands in for it in the denominator."""
+    """Where sigma is 1, the grid's second value replaces it in the denominator."""
     below_one = sigma_next if sigma > _PURE_NOISE else sigma
     return _euler_maruyama(sigma, sigma_next, noise_level * math.sqrt(sigma / (1 - below_one)))
 
@@ -47,7 +47,7 @@ def cps(sigma: float, sigma_next: float, noise_level: float) -> Move:
 
 
 def _euler_maruyama(sigma: float, sigma_next: float, rate: float) -> Move:
-    """One Euler-Maruyama step of the SDE whose marginals are the flow's, `rate` = s, its std per unit time."""
+    """One Euler-Maruyama step of the SDE with the same marginals as the flow. `rate`: s, its std per unit time."""
     dt = sigma_next - sigma
     pull = rate**2 / (2 * sigma)
     std = rate * math.sqrt(-dt)

@@ -1,0 +1,26 @@
+"""Arguments that several commands have."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixgrpo.recipe.load import RecipeError, load_recipe
+from mixgrpo.recipe.schema import Recipe
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as window.size=2.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
+
+
+def loaded(recipe: str, overrides: Sequence[str]) -> Recipe:
+    """The recipe, or its mistakes and exit status 2."""
+    try:
+        return load_recipe(recipe, overrides)
+    except RecipeError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)

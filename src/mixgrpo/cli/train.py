@@ -1,0 +1,58 @@
+"""`mixgrpo train` and `mixgrpo resume`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import Overrides, RunPath, loaded
+from .errors import training_errors
+
+_DEFAULT = "scenes"
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe or a YAML file.")] = _DEFAULT,
+    overrides: Overrides = None,
+    # Not `--run`: torchrun takes that for an abbreviation of an option of its own.
+    out: Annotated[Path | None, typer.Option(help="The folder of the run. Default: a new one under runs/.")] = None,
+) -> None:
+    """Train. Results, checkpoints and metrics go to the run's folder."""
+    changes = [*(overrides or [])]
+    if "=" in recipe:  # no recipe given: mixgrpo train iterations=5
+        recipe, changes = _DEFAULT, [recipe, *changes]
+    settings = loaded(recipe, changes)
+    with training_errors(), _process_group():
+        from mixgrpo.parallel import distributed
+        from mixgrpo.runs.run import start
+
+        folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
+        start(settings, folder)
+
+
+def resume(run: RunPath) -> None:
+    """Continue a run from its last checkpoint, exactly as if it had never stopped."""
+    with training_errors(), _process_group():
+        from mixgrpo.runs.run import resume
+
+        resume(run)
+
+
+def _new_folder(name: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    from mixgrpo.parallel import distributed
+
+    distributed.start()
+    try:
+        yield
+    finally:
+        distributed.stop()

@@ -1,0 +1,92 @@
+"""The seam between a rollout and the update: what is learned.
+
+An objective turns a rollout and its advantages into terms. A term names states at which the trained model is evaluated,
+and a loss of the velocity there, one number per image. How terms are micro-batched, summed over processes and counted
+is the update's business, whatever the objective.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.sampling.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of a term that one model call covers."""
+
+    images: Tensor
+    """Which of the rollout's N images."""
+    states: Tensor
+    """Which of the term's U states."""
+    state_of: Tensor
+    """For each of these images, its position in `states`."""
+
+
+@dataclass(frozen=True)
+class Velocities:
+    """At the states of a selection, in float32."""
+
+    current: Tensor
+    """Of the model as it is now. Differentiable."""
+    old: Tensor
+    """Of the policy that drew the rollout."""
+    reference: Tensor | None
+    """Of the model before training, if the objective uses it."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One number per image of a selection."""
+
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """What is reported, averaged over images and terms."""
+    ratio_error: Tensor | None = None
+    """|ratio - 1|, for objectives with a ratio to the old policy. At the first update it must be about 0."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """States at which the model is evaluated, and the loss there. Images may share a state."""
+
+    states: Tensor
+    """[U, *latent_shape]"""
+    sigma: Tensor
+    """[U]"""
+    prompt_of_state: Tensor
+    """[U], rows of the conditioning."""
+    state_of: Tensor
+    """[N], each image's state."""
+    loss: Callable[[Selection, Velocities], Loss]
+
+    def selections(self, images: Tensor, micro_batch: int) -> Iterator[Selection]:
+        """All of these images, at most `micro_batch` unique states at a time."""
+        state_of_image = self.state_of[images]
+        unique_states = torch.unique(state_of_image)
+        for start in range(0, len(unique_states), micro_batch):
+            states = unique_states[start : start + micro_batch]
+            here = torch.isin(state_of_image, states)
+            yield Selection(images[here], states, torch.searchsorted(states, state_of_image[here]))
+
+
+class Objective(Protocol):
+    @property
+    def needs_window(self) -> bool:
+        """Whether it learns from the transitions of an SDE window. Otherwise any sampler's final latents do."""
+
+    @property
+    def uses_old_policy(self) -> bool:
+        """Whether its terms read `Velocities.old`."""
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether its terms read `Velocities.reference`."""
+
+    def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:
+        """What to learn from these images. `advantages` is [N]; `noise` gives reproducible fresh draws."""

@@ -1,0 +1,112 @@
+"""The policy: the model that is trained, which of its weights train, and the frozen reference."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from torch import nn
+
+from mixgrpo.models.base import FlowModel, Networks
+from mixgrpo.objectives.build import build_objective
+from mixgrpo.objectives.objective import Objective
+from mixgrpo.recipe.schema import Recipe
+from mixgrpo.sampling.field import VelocityField
+
+from .speed import speed_up
+from .weights import TrainedWeights
+
+Reference = Callable[[], AbstractContextManager[VelocityField]]
+"""A context manager that yields the frozen reference model."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    model: FlowModel
+    weights: TrainedWeights
+    reference: Reference
+
+
+def make_policy(
+    model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None, objective: Objective | None = None
+) -> Policy:
+    """Prepare a model for training, once. `adapter` and `objective` replace the recipe's own."""
+    speed_up(model, recipe.speed)
+    # With full tuning a reference is a copy of the networks: made only if it is used.
+    uses_reference = (objective or build_objective(recipe.objective)).uses_reference
+    reference = _reference(model, recipe) if uses_reference else partial(unchanged, model)
+    parameters = make_trainable(model, recipe, adapter)
+    return Policy(model, TrainedWeights(parameters, recipe.update, recipe.speed.fused_optimizer), reference)
+
+
+def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None) -> dict[str, nn.Parameter]:
+    """The trained parameters by name. They are float32, whatever the model's precision."""
+    if recipe.tune == "full":
+        for parameter in _chosen(model.networks, recipe.tune_only):
+            parameter.requires_grad_(True)
+    else:
+        lora = adapter or PeftLoraConfig(
+            r=recipe.lora.rank,
+            lora_alpha=recipe.lora.alpha,
+            target_modules=[*model.lora_targets],
+            init_lora_weights="gaussian",
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            for network in model.networks.values():
+                network.add_adapter(lora)
+    for network in model.networks.values():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        if recipe.update.gradient_checkpointing:
+            network.enable_gradient_checkpointing()
+    return {name: parameter for name, parameter in _named(model.networks).items() if parameter.requires_grad}
+
+
+def _named(networks: Networks) -> dict[str, nn.Parameter]:
+    """Every parameter, named as in its network; with several networks, behind the network's name."""
+    if len(networks) == 1:
+        return dict(next(iter(networks.values())).named_parameters())
+    return {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
+
+
+def _chosen(networks: Networks, patterns: Sequence[str]) -> list[nn.Parameter]:
+    """The parameters whose names match any pattern; all, if there are no patterns."""
+    parameters = _named(networks)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in parameters):
+            raise ValueError(f"tune_only = {pattern!r}: matches no weight; names look like {next(iter(parameters))}")
+    return [
+        parameter
+        for name, parameter in parameters.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def _reference(model: FlowModel, recipe: Recipe) -> Callable[[], AbstractContextManager[FlowModel]]:
+    """The model before training: without its adapters, or a copy where the weights themselves train."""
+    if recipe.tune == "lora":
+        return partial(without_adapters, model)
+    return partial(unchanged, model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()}))
+
+
+@contextmanager
+def unchanged(model: FlowModel) -> Iterator[FlowModel]:
+    yield model
+
+
+@contextmanager
+def without_adapters(model: FlowModel) -> Iterator[FlowModel]:
+    """Must not be nested: leaving the inner one would enable the adapters."""
+    for network in model.networks.values():
+        network.disable_adapters()
+    try:
+        yield model
+    finally:
+        for network in model.networks.values():
+            network.enable_adapters()
