@@ -1,0 +1,299 @@
+"""Small faults in the files of the method. `make mutants` puts in one at a time and expects a test to fail.
+
+For each file: the tests to run, and pairs of a line's text and what replaces it. Each text occurs once in its file.
+"""
+
+FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "sampling/schedule.py": (
+        "tests/sampling/test_schedule.py",
+        [
+            ("shift * t / (1 + (shift - 1) * t)", "shift * t / (1 - (shift - 1) * t)"),
+            ("sigma / (shift - (shift - 1) * sigma)", "sigma / (shift + (shift - 1) * sigma)"),
+            ("* fraction / num_steps, self.shift", "* fraction / remaining, self.shift"),
+            ("shift_time(1 - i / num_steps, shift)", "shift_time(1 - i / (num_steps + 1), shift)"),
+            ("or self.sigmas[-1] != 0 or", "or"),
+        ],
+    ),
+    "sampling/window.py": (
+        "tests/sampling/test_window.py tests/sampling/test_conformance.py tests/recipe/test_load.py",
+        [
+            ("range(envelope.start, last + 1, stride)", "range(envelope.start, last, stride)"),
+            ("if iteration < duration:", "if iteration <= duration:"),
+            ("iteration %= sum(durations)", "iteration %= sum(durations) + 1"),
+            ("longest - (longest - shortest) * offset", "longest + (longest - shortest) * offset"),
+            ("max(0, offset - threshold)", "max(0, offset)"),
+            ("math.ceil(iterations", "math.floor(iterations"),
+            ("random.Random(seed + iteration)", "random.Random(seed)"),
+            ("envelope.stop - size)", "envelope.stop - size - 1)"),
+            ("int(len(window) * fraction)", "len(window)"),
+            ("starts if wrap or starts[-1] == last else [*starts, last]", "starts"),
+            ("[self.iters_per_group] * len(starts)", "[1] * len(starts)"),
+            ('random.Random(f"{seed}/{iteration}")', 'random.Random(f"{seed}")'),
+        ],
+    ),
+    "sampling/plan.py": (
+        "tests/sampling/test_plan.py tests/sampling/test_conformance.py tests/sampling/test_rollout.py",
+        [
+            ("self.window.start + 1 if self.window", "self.window.start if self.window"),
+            ("1 / group_size if shared else 1.0", "1 / group_size"),
+            ("int(remaining * compress_ratio) - 1)", "int(remaining * compress_ratio))"),
+            ("num_steps - (window_stop - 1)", "num_steps - window_stop"),
+            ("trained=i in trained", "trained=True"),
+            ('steps if history == "trajectory" else steps[window.stop :]', "steps"),
+            ("2 if short and calls_left == 2 else 3", "3"),
+            ("if window.stop >= grid.num_steps:", "if window.stop > grid.num_steps:"),
+            ("self.rollout_calls + pass_cost * self.update_passes", "self.rollout_calls + self.update_passes"),
+        ],
+    ),
+    "sampling/steppers/gaussian.py": (
+        "tests/sampling/steppers tests/sampling/test_conformance.py tests/objectives/test_image_credit.py",
+        [
+            ("move.x_coef * x + move.velocity_coef", "move.x_coef * x - move.velocity_coef"),
+            ("return mean + move.std * noise", "return mean - move.std * noise"),
+            ("-0.5 * error.square()", "-error.square()"),
+            (".flatten(1).mean(1) - normaliser", ".flatten(1).mean(1) + normaliser"),
+            ("(-0.5 * error.square()).flatten(1).mean(1)", "(-0.5 * error.square()).flatten(1).sum(1)"),
+            ("return x - sigma * velocity", "return x + sigma * velocity"),
+            ("(mean - move.x_coef * x)", "(mean + move.x_coef * x)"),
+            ("mean = mean + coef * x0", "mean = mean - coef * x0"),
+        ],
+    ),
+    "sampling/steppers/sde.py": (
+        "tests/sampling/steppers tests/sampling/test_conformance.py",
+        [
+            ("rate**2 / (2 * sigma)", "rate**2 / sigma"),
+            ("std = rate * math.sqrt(-dt)", "std = rate * -dt"),
+            ("math.sin(noise_level * math.pi / 2)", "math.sin(noise_level * math.pi)"),
+            ("math.sqrt(sigma_next**2 - std**2)", "math.sqrt(sigma_next**2 + std**2)"),
+            ("sigma_next if sigma > _PURE_NOISE else sigma", "sigma_next"),
+            ("_CPS_LOG_PROB_STD = math.sqrt(0.5)", "_CPS_LOG_PROB_STD = 1.0"),
+            ("(1 + pull * (1 - sigma)) * dt", "(1 + pull * sigma) * dt"),
+        ],
+    ),
+    "sampling/steppers/ode.py": (
+        "tests/sampling/steppers tests/sampling/test_conformance.py",
+        [
+            ("velocity_coef=sigma_next - sigma)", "velocity_coef=sigma - sigma_next)"),
+            ("linear if heun else 0.5 * first", "linear if not heun else 0.5 * first"),
+            ("past_sigmas[: ORDER[solver] - 1]", "past_sigmas[: ORDER[solver]]"),
+            ("alpha_next * (0.5 - (e - 1 + h) / h**2)", "alpha_next * (1.0 - (e - 1 + h) / h**2)"),
+            ("(linear * r0 + quadratic)", "(linear * r0 - quadratic)"),
+        ],
+    ),
+    "sampling/noise.py": (
+        "tests/sampling/test_noise.py tests/sampling/test_rollout.py",
+        [
+            ("(self.seed, self.iteration, *key)", "(self.seed, *key)"),
+            ("(self.seed, self.iteration, *key)", "(self.iteration, *key)"),
+            ('self._draw("step", prompt, image, step)', 'self._draw("step", prompt, image)'),
+            ('self._draw("initial", prompt, image)', 'self._draw("initial", prompt)'),
+            ('self._draw("renoise", prompt, image, draw)', 'self._draw("renoise", prompt, image)'),
+        ],
+    ),
+    "sampling/rollout.py": (
+        "tests/sampling/test_rollout.py tests/sampling/test_conformance.py",
+        [
+            ("history.appendleft(", "history.append("),
+            ("None if shared_noise else member", "member"),
+            ("noise.step(*member, i)", "noise.step(*member, fork)"),
+            ("(prompt_ids[n // group_size], n % group_size)", "(n // group_size, n % group_size)"),
+            ("(len(x),), step.sigma, device", "(len(x),), step.sigma_next, device"),
+            ("one_trunk_per_prompt = shared_noise and share_computation", "one_trunk_per_prompt = False"),
+            ("means=trunks.means if at_fork else means[i]", "means=trunks.states if at_fork else means[i]"),
+        ],
+    ),
+    "sampling/field.py": (
+        "tests/models/test_text_cache.py",
+        [
+            ('torch.ones_like(row["embeds"][..., 0]).long()', 'torch.zeros_like(row["embeds"][..., 0]).long()'),
+            ("0, length - tensor.shape[1]]", "length - tensor.shape[1], 0]"),
+        ],
+    ),
+    "objectives/advantages.py": (
+        "tests/objectives/test_advantages.py",
+        [
+            (".clamp(-clip, clip)", ""),
+            ("(group_std(rewards)[:, None] + _EPSILON)", "1.0"),
+            ("weights[name] * tensor", "tensor"),
+            ('if aggregation == "advantage":', 'if aggregation != "advantage":'),
+            (".amin(1) > _EQUAL", ".amin(1) > 0"),
+            ("(squares.isfinite().sum(1) - 1).clamp(min=0)", "squares.isfinite().sum(1)"),
+            (".isfinite().all(0)", ".isfinite().any(0)"),
+            ("rewards - rewards.nanmean(1, keepdim=True)) / (", "rewards) / ("),
+        ],
+    ),
+    "objectives/clipped_ratio.py": (
+        "tests/objectives/test_clipped_ratio.py tests/training/test_update.py",
+        [
+            (
+                "unclipped, clipped = -advantage * ratio, -advantage",
+                "unclipped, clipped = advantage * ratio, -advantage",
+            ),
+            ("torch.maximum(unclipped, clipped)", "torch.minimum(unclipped, clipped)"),
+            ("torch.maximum(unclipped, clipped)", "unclipped"),
+            ("ratio.clamp(1 - clip_range, 1 + clip_range)", "ratio.clamp(1 - 2 * clip_range, 1 + clip_range)"),
+            ("(log_prob - old_log_prob).exp()", "(old_log_prob - log_prob).exp()"),
+            (".flatten(1).mean(1) / 2", ".flatten(1).mean(1)"),
+            ("gaussian_kl(means, advance", "gaussian_kl(means.detach(), advance"),
+            ("policy.value + settings.kl_weight * kl", "policy.value + kl"),
+            (
+                "log_prob(move, arrived, old_means[selection.state_of])",
+                "log_prob(move, arrived, means[selection.state_of])",
+            ),
+            ("advantages[selection.images],", "advantages[: len(selection.images)],"),
+        ],
+    ),
+    "objectives/image_credit.py": (
+        "tests/objectives/test_image_credit.py tests/training/test_trainer.py",
+        [
+            ("surprise = surprise - surprise.mean(1, keepdim=True)", "pass"),
+            ("(move.std * surprise / scale)", "(surprise / scale)"),
+            ("(images - expected[transition.state_of])", "(images + expected[transition.state_of])"),
+            ("toward_images(transition, rollout.latents, rollout.group_size)", "transition.x_next"),
+        ],
+    ),
+    "objectives/objective.py": (
+        "tests/training/test_update.py tests/training/test_seams.py",
+        [
+            ("unique_states[start : start + micro_batch]", "unique_states[start:]"),
+            ("here = torch.isin(state_of_image, states)", "here = torch.ones_like(state_of_image).bool()"),
+        ],
+    ),
+    "training/update.py": (
+        "tests/training/test_update.py tests/training/test_seams.py",
+        [
+            ("current.detach() if old is None else old[selection.states]", "current.detach()"),
+            ("for image in images[start:end] if image.rank == rank]", "for image in images[start:end]]"),
+            ("random.Random(key).shuffle(order)", "pass"),
+            ("if first and loss.ratio_error is not None:", "if loss.ratio_error is not None:"),
+            ("(loss.value.sum() / total)", "loss.value.sum()"),
+            ("stats.model_rows += len(selection.states)", "stats.model_rows += len(selection.images)"),
+            ("if objective.uses_reference:", "if False:"),
+        ],
+    ),
+    "training/weights.py": (
+        "tests/training/test_trained_weights.py tests/training/test_trainer.py::test_two_processes_train_as_one_does",
+        [
+            ("distributed.sum_tensors(gradients)", "pass"),
+            ("self._settings.max_grad_norm).item()", "1e9).item()"),
+            ("values, 1 - self._settings.ema_decay)", "values, self._settings.ema_decay)"),
+            ("            betas=settings.betas,\n", ""),
+            ("            weight_decay=settings.weight_decay,\n", "            weight_decay=0.0,\n"),
+            ("(iteration + 1) / settings.warmup_iterations", "iteration / settings.warmup_iterations"),
+            ('1 - iteration / iterations if settings.schedule == "linear" else 1.0', "1.0"),
+            ('group["lr"] = rate', "pass"),
+            ("self.optimizer.state.clear()", "pass"),
+            (
+                "        finally:\n            self._put(trained)\n\n    @contextmanager\n",
+                "        finally:\n            pass\n\n    @contextmanager\n",
+            ),
+        ],
+    ),
+    "training/policy.py": (
+        "tests/training/test_trained_weights.py tests/training/test_trainer.py tests/training/test_policy.py",
+        [
+            ("if recipe.update.gradient_checkpointing:", "if False:"),
+            ("copy.deepcopy(n) for name, n", "n for name, n"),
+            ("        network.disable_adapters()", "        pass"),
+            ("            network.enable_adapters()", "            pass"),
+            ("parameter.data = parameter.data.float()", "pass"),
+            ("r=recipe.lora.rank,", "r=4,"),
+            ("lora_alpha=recipe.lora.alpha,", "lora_alpha=8,"),
+            ("torch.manual_seed(recipe.seed)", "torch.manual_seed(0)"),
+        ],
+    ),
+    "training/trainer.py": (
+        "tests/training/test_trainer.py tests/training/test_trained_weights.py tests/training/test_seams.py",
+        [
+            ("total=minibatch.size * counted * len(terms)", "total=minibatch.size * len(terms)"),
+            ("total=minibatch.size * counted * len(terms)", "total=minibatch.size * counted"),
+            (
+                "self.policy.weights.step(self.learning_rate(k))",
+                "self.policy.weights.step(self.recipe.update.learning_rate)",
+            ),
+            ("stop_if_too_many_failed(of_all_ranks, self.recipe.scoring.max_failed_fraction)", "pass"),
+            ("& has_signal(trained_on)[:, None]", ""),
+            ("settings.aggregation, settings.clip)", "settings.aggregation)"),
+            ("trained_on = {name: scores[name] for name in weights}", "trained_on = dict(scores)"),
+            ("settings.minibatches > 1:", "settings.minibatches > 99:"),
+            ("KeyedNoise(self.recipe.seed, k, ", "KeyedNoise(self.recipe.seed, 0, "),
+            ("enabled=dtype != torch.float32", "enabled=False"),
+        ],
+    ),
+    "training/checkpoint.py": (
+        "tests/training/test_checkpoint.py tests/training/test_trainer.py::test_resuming_is_exact",
+        [
+            ("average[name].copy_(tensor)", "pass"),
+            ("moments[name][moment] = tensor", "pass"),
+            ("path.name.isdigit())[:-keep]", "path.name.isdigit())[: -keep - 1]"),
+            ("if not (keep_start and old.name == name_of(0)):", "if True:"),
+        ],
+    ),
+    "training/scoring.py": (
+        "tests/training/test_scoring.py tests/training/test_seams.py",
+        [
+            ("range(1 + settings.retries)", "range(settings.retries)"),
+            (".view(len(prompts), num_frames).mean(1)", ".view(len(prompts), num_frames).amax(1)"),
+            ("if failed > max_failed_fraction * count:", "if failed > 2 * max_failed_fraction * count:"),
+            ('settings.on_error == "stop":', "True:"),
+        ],
+    ),
+    "training/generation.py": (
+        "tests/training/test_generation.py",
+        [
+            ("prompt_ids=[prompt_ids[i] for i in numbers]", "prompt_ids=None"),
+            ("field or model,", "model,"),
+        ],
+    ),
+    "data/prompts.py": (
+        "tests/data",
+        [
+            ("range(iteration * size, (iteration + 1) * size)", "range(iteration, iteration + size)"),
+            ('random.Random(f"{seed}/{epoch}")', 'random.Random(f"{seed}")'),
+            ("items[i * len(items) // count]", "items[i]"),
+        ],
+    ),
+    "parallel/distributed.py": (
+        "tests/training/test_trainer.py::test_two_processes_train_as_one_does",
+        [
+            ("for i in (rank(), rank() + 1)]", "for i in (0, 1)]"),
+            ("dist.all_reduce(flat)", "pass"),
+        ],
+    ),
+    "recipe/load.py": (
+        "tests/recipe",
+        [
+            ("filled[section] = {**preset, **own}", "filled[section] = {**own, **preset}"),
+            ('window.setdefault("wrap", False)', 'window.setdefault("wrap", True)'),
+            ('data["objective"].pop("type", None)', "pass"),
+            ("            data.pop(section, None)", "            pass"),
+        ],
+    ),
+    "recipe/pricing.py": (
+        "tests/cli",
+        [
+            ('2.0 if recipe.tune == "lora" else 3.0', "3.0"),
+            ("DANCEGRPO_FRACTION, seed)", "1.0, seed)"),
+        ],
+    ),
+    "models/common.py": (
+        "tests/models/test_adapters.py",
+        [
+            (
+                "unconditional + scale * (conditional - unconditional)",
+                "conditional + scale * (conditional - unconditional)",
+            ),
+            ("(sigma.float() * 1000).to(dtype)", "(sigma.float() * 1000).round().to(dtype)"),
+            ("+ vae.config.shift_factor", "- vae.config.shift_factor"),
+            ("(images.float() / 2 + 0.5)", "(images.float() / 2 + 0.4)"),
+        ],
+    ),
+    "models/text_cache.py": (
+        "tests/models/test_text_cache.py",
+        [
+            ("os.utime(path)", "path.stat()"),
+            ("left <= 0.9 * self._limit", "left <= 9 * self._limit"),
+            ("(self._key + prompt.text)", "prompt.text"),
+        ],
+    ),
+}
