@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from mixgrpo import tiny
 from mixgrpo.api import MixGRPOConfig, MixGRPOTrainer
+from mixgrpo.models.common import JOINT_ATTENTION
 from runs import brightness
 
 SECTIONS = {
@@ -44,3 +45,15 @@ def test_a_weight_without_its_reward_is_refused(tmp_path: Path) -> None:
             args=MixGRPOConfig(tmp_path / "run", **SECTIONS, rewards={"sharpness": 1.0}),
             train_dataset=PROMPTS,
         )
+
+
+def test_an_adapter_without_targets_gets_the_models(tmp_path: Path) -> None:
+    trainer = MixGRPOTrainer(
+        model="tiny",
+        reward_funcs=["scenes"],
+        args=MixGRPOConfig(tmp_path / "run", **SECTIONS),
+        train_dataset=PROMPTS,
+        peft_config=LoraConfig(r=4),
+    )
+    trained = trainer._run.trainer.policy.weights.parameters
+    assert {name.rpartition(".lora_")[0].rpartition("attn.")[2] for name in trained} == {*JOINT_ATTENTION}

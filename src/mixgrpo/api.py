@@ -78,7 +78,7 @@ class MixGRPOTrainer:
         evaluated_on = train if eval_dataset is None else prompts_of(eval_dataset)
         self.folder = RunFolder(args.output_dir)
         policy = make_policy(flow_model, self.recipe, peft_config)
-        self._run = Run(Trainer(self.recipe, policy, rewards, train), rewards, evaluated_on, self.folder)
+        self._run = Run(Trainer(self.recipe, policy, rewards, train), evaluated_on, self.folder)
 
     def train(self, resume: bool = False) -> None:
         """Train from the start, or continue from the folder's last checkpoint."""

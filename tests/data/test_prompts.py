@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixgrpo.data.prompts import batch, prompts_of
+from mixgrpo.data.prompts import batch, prompts_of, spread
 from mixgrpo.data.sources import evaluation_prompts, train_prompts
 
 
@@ -48,3 +48,9 @@ def test_training_asks_for_the_kinds_that_are_held_out_in_their_proportions_and_
     for kind, count in Counter(p.metadata["kind"] for p in held_out).items():
         share = sum(p.metadata["kind"] == kind for p in train) / len(train)
         assert share == pytest.approx(count / len(held_out), abs=0.04)
+
+
+def test_a_selection_is_spread_evenly() -> None:
+    assert spread(range(10), 5) == [0, 2, 4, 6, 8]
+    assert spread(range(7), 3) == [0, 2, 4]
+    assert spread(range(3), 5) == [0, 1, 2]

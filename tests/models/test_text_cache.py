@@ -67,6 +67,20 @@ def test_the_folder_is_bounded_and_evicts_the_oldest(flux: FlowModel, tmp_path: 
     assert not first.exists()
 
 
+def test_a_file_that_was_read_is_kept_longer(flux: FlowModel, tmp_path: Path) -> None:
+    cache = TextCache(flux, tmp_path, MIB)
+    cache.encode(PROMPTS[:1])
+    (first,) = tmp_path.iterdir()
+    cache.encode(PROMPTS[1:2])
+    (second,) = {*tmp_path.iterdir()} - {first}
+    os.utime(first, (1, 1))
+    os.utime(second, (2, 2))
+    cache.encode(PROMPTS[:1])  # a hit
+    TextCache(flux, tmp_path, int(2.5 * first.stat().st_size)).encode(PROMPTS[2:3])
+    assert first.exists()
+    assert not second.exists()
+
+
 def test_shorter_texts_are_padded_and_masked() -> None:
     both = joined([Conditioning({"embeds": torch.ones(1, length, 2)}, {}) for length in (2, 3)]).per_prompt
     assert both["embeds"].tolist() == [[[1, 1], [1, 1], [0, 0]], [[1, 1]] * 3]
@@ -85,3 +99,10 @@ def test_encoding_in_batches_changes_nothing(model: FlowModel) -> None:
     expected = velocity(model, model.encode(PROMPTS))
     batched = encoder_of(model, SpeedConfig(), batch=2)(PROMPTS)
     torch.testing.assert_close(velocity(model, batched), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_only_sequences_are_padded() -> None:
+    rows = [{"embeds": torch.ones(1, length, 2), "pooled": torch.ones(1, 8)} for length in (2, 3)]
+    both = joined([Conditioning(row, {}) for row in rows]).per_prompt
+    assert both["pooled"].shape == (2, 8)
+    assert both["embeds"].shape == (2, 3, 2)

@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "tests/models/test_text_cache.py",
         [
             ('torch.ones_like(row["embeds"][..., 0]).long()', 'torch.zeros_like(row["embeds"][..., 0]).long()'),
-            ("0, length - tensor.shape[1]]", "length - tensor.shape[1], 0]"),
+            ("*other_dimensions, 0, missing]", "*other_dimensions, missing, 0]"),
         ],
     ),
     "objectives/advantages.py": (
@@ -135,11 +135,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("(log_prob - old_log_prob).exp()", "(old_log_prob - log_prob).exp()"),
             (".flatten(1).mean(1) / 2", ".flatten(1).mean(1)"),
             ("gaussian_kl(means, advance", "gaussian_kl(means.detach(), advance"),
-            ("policy.value + settings.kl_weight * kl", "policy.value + kl"),
-            (
-                "log_prob(move, arrived, old_means[selection.state_of])",
-                "log_prob(move, arrived, means[selection.state_of])",
-            ),
+            ("result.value + settings.kl_weight * kl", "result.value + kl"),
+            ("log_prob(move, arrived, old_means[state_of])", "log_prob(move, arrived, means[state_of])"),
             ("advantages[selection.images],", "advantages[: len(selection.images)],"),
         ],
     ),
@@ -153,10 +150,10 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "objectives/objective.py": (
-        "tests/training/test_update.py tests/training/test_seams.py",
+        "tests/objectives/test_objective.py",
         [
-            ("unique_states[start : start + micro_batch]", "unique_states[start:]"),
-            ("here = torch.isin(state_of_image, states)", "here = torch.ones_like(state_of_image).bool()"),
+            ("len(states.union(own)) > micro_batch", "False"),
+            ("chosen = images[sorted(positions)]", "chosen = images[positions]"),
         ],
     ),
     "training/update.py": (
@@ -168,7 +165,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("if first and loss.ratio_error is not None:", "if loss.ratio_error is not None:"),
             ("(loss.value.sum() / total)", "loss.value.sum()"),
             ("stats.model_rows += len(selection.states)", "stats.model_rows += len(selection.images)"),
-            ("if objective.uses_reference:", "if False:"),
+            ("if objective.uses_reference and reference", "if False and reference"),
         ],
     ),
     "training/weights.py": (
@@ -205,8 +202,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "training/trainer.py": (
         "tests/training/test_trainer.py tests/training/test_trained_weights.py tests/training/test_seams.py",
         [
-            ("total=minibatch.size * counted * len(terms)", "total=minibatch.size * len(terms)"),
-            ("total=minibatch.size * counted * len(terms)", "total=minibatch.size * counted"),
+            ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * len(terms)"),
+            ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * with_skipped"),
             (
                 "self.policy.weights.step(self.learning_rate(k))",
                 "self.policy.weights.step(self.recipe.update.learning_rate)",

@@ -75,3 +75,13 @@ def test_a_group_is_told_apart_by_any_reward_among_the_images_that_count() -> No
     a = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 2.0], [1.0, 1.0, 1.0], [math.nan, math.nan, math.nan]])
     b = torch.tensor([[0.3, 0.3, 0.3], [0.3, 0.3, math.nan], [0.3, 0.4, math.nan], [0.1, 0.2, 0.3]])
     assert has_signal({"a": a, "b": b}).tolist() == [False, False, True, False]
+
+
+def test_rewards_are_weighted_by_hand() -> None:
+    """Two rewards whose advantages are (-1, 1) / sqrt(2) and (1, -1) / sqrt(2)."""
+    rewards = {"a": torch.tensor([[0.0, 1.0]]), "b": torch.tensor([[3.0, 1.0]])}
+    half = 0.5**0.5
+    by_advantage = advantages(rewards, {"a": 1.0, "b": 0.25}, "advantage")
+    torch.testing.assert_close(by_advantage, torch.tensor([[-0.75 * half, 0.75 * half]]))
+    by_reward = advantages(rewards, {"a": 1.0, "b": 0.75}, "reward")  # sums 2.25 and 1.75
+    torch.testing.assert_close(by_reward, torch.tensor([[half, -half]]))

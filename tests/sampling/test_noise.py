@@ -32,3 +32,15 @@ def test_draws_are_standard_normal() -> None:
     assert abs(draws.std().item() - 1) < 0.01
     across_draws = torch.corrcoef(draws.flatten(1)[:60]).fill_diagonal_(0)
     assert across_draws.abs().max() < 0.4
+
+
+def test_an_objectives_draws_differ_by_prompt_image_and_draw() -> None:
+    noise = KeyedNoise(0, 0, (4,))
+    draws = [noise.renoise(*key) for key in ((0, None, 0), (1, None, 0), (0, 1, 0), (0, None, 1))]
+    assert len({tuple(draw.tolist()) for draw in draws}) == 4
+    assert torch.equal(noise.renoise(0, None, 1), draws[3])
+    assert not torch.equal(noise.renoise(0, None, 0), noise.initial(0, None))
+    levels = [noise.uniform(*key) for key in ((0, None, 0), (1, None, 0), (0, 1, 0), (0, None, 1))]
+    assert len(set(levels)) == 4
+    assert all(0 <= level < 1 for level in levels)
+    assert noise.uniform(0, 1, 0) == levels[2]

@@ -16,6 +16,7 @@ import pipelines
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.flux import FLUX
 from mixgrpo.models.load import adapt
+from mixgrpo.objectives.clipped_ratio import ClippedRatio
 from mixgrpo.objectives.objective import Loss, Selection, Term, Velocities
 from mixgrpo.sampling.field import Conditioning
 from mixgrpo.sampling.noise import KeyedNoise
@@ -43,7 +44,7 @@ class EndpointRegression:
             group, 0
         )
         states = (1 - SIGMA) * rollout.latents + SIGMA * drawn
-        every = torch.arange(len(states))
+        every = torch.arange(len(states))[:, None]
 
         def distance(first: Tensor, second: Tensor) -> Tensor:
             return (first - second).square().flatten(1).mean(1)
@@ -52,11 +53,23 @@ class EndpointRegression:
             self.seen.append(velocities)
             assert velocities.reference is not None
             target = (drawn - rollout.latents)[selection.images]
-            value = advantages[selection.images] * distance(velocities.current[selection.state_of], target)
+            value = advantages[selection.images] * distance(velocities.current[selection.state_of[:, 0]], target)
             anchors = distance(velocities.current, velocities.old) + distance(velocities.current, velocities.reference)
-            return Loss(value + 0.1 * anchors[selection.state_of], {"distance": value})
+            return Loss(value + 0.1 * anchors[selection.state_of[:, 0]], {"distance": value})
 
         return [Term(states, torch.full((len(states),), SIGMA), rollout.prompt_of, every, loss)]
+
+
+@dataclass(frozen=True)
+class EveryTermTwice:
+    inner: ClippedRatio
+
+    needs_window = True
+    uses_old_policy = False
+    uses_reference = False
+
+    def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:
+        return 2 * [*self.inner.terms(rollout, advantages, noise)]
 
 
 NO_WINDOW: dict[str, Any] = {
@@ -97,6 +110,12 @@ def test_old_velocities_are_those_before_the_first_optimizer_step() -> None:
 def test_a_group_cannot_share_its_noise_without_a_window() -> None:
     with pytest.raises(ValueError, match="without an SDE window all images of a group would be the same"):
         small_trainer(custom_objective=EndpointRegression([]))
+
+
+def test_a_gradient_is_a_mean_over_terms() -> None:
+    once = small_trainer(custom_objective=ClippedRatio(1e-2)).iterate()["grad_norm"]
+    twice = small_trainer(custom_objective=EveryTermTwice(ClippedRatio(1e-2))).iterate()["grad_norm"]
+    assert twice == pytest.approx(once, rel=1e-4)
 
 
 def two_networks_and_three_frames() -> PipelineModel:

@@ -82,13 +82,12 @@ def test_the_average_lags_behind_and_is_in_place_only_inside() -> None:
     assert all(torch.equal(after[name], value) for name, value in weights(trainer).items())
 
 
-def test_an_earlier_snapshot_is_in_place_only_inside() -> None:
+def test_other_weights_are_in_place_only_inside() -> None:
     trainer = small_trainer()
-    start, begin = weights(trainer), trainer.snapshot()
-    begin.tensors.update({name: tensor.clone() for name, tensor in begin.tensors.items()})
+    start = weights(trainer)
     trainer.iterate()
     after = weights(trainer)
-    with trainer.policy.weights.as_in(begin):
+    with trainer.policy.weights.with_weights(start):
         assert all(torch.equal(start[name], value) for name, value in weights(trainer).items())
     assert all(torch.equal(after[name], value) for name, value in weights(trainer).items())
 
@@ -98,6 +97,7 @@ def test_a_reset_forgets_the_moments_of_the_optimizer() -> None:
     before = {name: tensor.clone() for name, tensor in trainer.snapshot().tensors.items()}
     first = trainer.run_iteration(0)
     trainer.policy.weights.reset(before)
+    assert not trainer.policy.weights.optimizer.state
     again = trainer.run_iteration(0)
     assert again["grad_norm"] == first["grad_norm"]
     assert math.isclose(again["loss"], first["loss"])
@@ -118,3 +118,10 @@ def test_gradient_checkpointing_recomputes_and_changes_no_gradient() -> None:
         norms.append(trainer.iterate()["grad_norm"])
     assert norms[1] == pytest.approx(norms[0], rel=1e-4)
     assert calls[1] == 2 * calls[0] > 0
+
+
+def test_an_interrupted_update_leaves_no_gradient_behind() -> None:
+    interrupted, fresh = small_trainer(), small_trainer()
+    for parameter in interrupted.policy.weights.parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    assert interrupted.iterate()["grad_norm"] == fresh.iterate()["grad_norm"]

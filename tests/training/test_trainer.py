@@ -63,7 +63,9 @@ def test_lora_trains_adapters_only_and_the_reference_is_the_model_without_them()
     kl = [trainer.iterate()["kl"] for _ in range(2)]
     with torch.no_grad():
         after = trainer.model.velocity(noise, sigma, conditioning)
-        with trainer.policy.reference() as frozen:
+        reference = trainer.policy.reference
+        assert reference is not None
+        with reference() as frozen:
             assert torch.equal(frozen.velocity(noise, sigma, conditioning), before)
     assert not torch.equal(after, before)
     assert kl[0] < 1e-9 < kl[1]
@@ -225,3 +227,50 @@ def test_another_recipe_may_train_the_same_policy() -> None:
     assert not same(weights(trainer), before)
     assert trainer.iteration == 0
     assert trainer.recipe.seed == 0
+
+
+def test_a_policy_is_trained_with_the_settings_it_was_made_from() -> None:
+    trainer = small_trainer()
+
+    def changed(**sections: Any) -> Any:
+        return trainer.recipe.model_validate({**trainer.recipe.model_dump(), **sections})
+
+    with pytest.raises(ValueError, match="needs a reference model"):
+        trainer.with_recipe(changed(objective={"clip_range": 1e-2, "kl_weight": 1.0}))
+    for sections in (
+        {"update": {"betas": [0.5, 0.9]}},
+        {"tune_only": ["*context*"]},
+        {"speed": {"channels_last": False}},
+    ):
+        with pytest.raises(ValueError, match="in settings of the model, its weights or the optimizer"):
+            trainer.with_recipe(changed(**sections))
+    assert trainer.with_recipe(changed(update={"learning_rate": 0.5})).learning_rate(0) == 0.5
+
+
+def test_the_first_ratio_error_is_that_before_the_first_optimizer_step() -> None:
+    """The later mini-batches of the same iteration have moved far from ratio 1."""
+    metrics = small_trainer(update={"learning_rate": 1e-2, "minibatches": 3}).iterate()
+    assert metrics["first_ratio_error"] < 1e-6 < 1e-4 < metrics["ratio_deviation"]
+
+
+def test_the_loss_is_a_mean_over_images_and_terms() -> None:
+    """The gradient of a batch and of the same batch in larger groups are of the same size; a sum would grow."""
+    small, large = (
+        small_trainer(rollout={"prompts": 3, "group_size": size, "micro_batch": 64}).iterate()["grad_norm"]
+        for size in (4, 16)
+    )
+    assert large < 2 * small
+
+
+def test_a_reward_that_fails_stops_the_drawing() -> None:
+    calls: list[int] = []
+
+    def broken(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        calls.append(len(images))
+        raise ValueError("broken")
+
+    rollout = {"prompts": 3, "group_size": 8, "micro_batch": 1}
+    trainer = small_trainer(reward=broken, rollout=rollout, scoring={"retries": 0}, speed={"overlap_rewards": False})
+    with pytest.raises(RewardError, match="broken"):
+        trainer.iterate()
+    assert calls == [1]

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, spread
@@ -21,6 +20,7 @@ from mixgrpo.recipe.load import load_recipe, resolve
 from mixgrpo.recipe.presets import PRESET_SECTIONS, Algorithm
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.runs.evaluation import evaluate, per_kind
+from mixgrpo.runs.intervals import t_half_width
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.policy import make_policy
@@ -166,8 +166,5 @@ def time_to(curve: Sequence[EvalPoint], target: float) -> float | None:
 
 
 def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """The mean over seeds, and half the width of its 95% interval by Student's t."""
-    if len(values) < 2:
-        return {"mean": values[0], "half_width": None}
-    half_width = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return {"mean": statistics.mean(values), "half_width": float(half_width)}
+    """The mean over seeds, and half the width of its 95% interval."""
+    return {"mean": statistics.mean(values), "half_width": t_half_width(values)}

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -18,7 +18,7 @@ from mixgrpo.recipe.schema import Recipe
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.rewards.reward import Reward
-from mixgrpo.training.policy import make_policy
+from mixgrpo.training.policy import PolicySettings, make_policy
 from mixgrpo.training.trainer import Trainer
 
 from .algorithms import ALGORITHMS
@@ -28,25 +28,11 @@ SHIFT = 3.0
 _BATCHES = 64  # different batches of prompts
 
 
-class PolicyKey(NamedTuple):
-    """The settings that change the model itself. Recipes that agree in them can share a policy."""
-
-    model: ModelConfig
-    compile: bool
-    channels_last: bool
-    fused_optimizer: bool
-
-
-def policy_key(recipe: Recipe) -> PolicyKey:
-    speed = recipe.speed
-    return PolicyKey(recipe.model, speed.compile, speed.channels_last, speed.fused_optimizer)
-
-
 def by_policy(recipes: Mapping[str, Recipe]) -> list[dict[str, Recipe]]:
     """The recipes in groups that share a policy. Measure one group after the other: a setup holds one policy."""
-    groups: dict[PolicyKey, dict[str, Recipe]] = {}
+    groups: dict[PolicySettings, dict[str, Recipe]] = {}
     for name, recipe in recipes.items():
-        groups.setdefault(policy_key(recipe), {})[name] = recipe
+        groups.setdefault(PolicySettings.of(recipe), {})[name] = recipe
     return [*groups.values()]
 
 
@@ -72,7 +58,7 @@ class BenchSetup:
     """For `--learning`: the base recipe's grid instead of this one."""
     recipes: Sequence[str] = ()
     """For `--learning`: recipes to compare with the algorithms."""
-    _held: tuple[PolicyKey, Trainer] | None = field(default=None, init=False, repr=False)
+    _held: tuple[PolicySettings, Trainer] | None = field(default=None, init=False, repr=False)
 
     @property
     def grid(self) -> dict[str, Any]:
@@ -120,7 +106,7 @@ class BenchSetup:
         """A trainer on the current policy, if the recipe can share it. Otherwise that policy is dropped and a new one
         made, which loads the model again. A trainer that the caller keeps would keep the old policy in memory.
         """
-        key = policy_key(recipe)
+        key = PolicySettings.of(recipe)
         if self._held is None or self._held[0] != key:
             self.release()
             policy = make_policy(self.load(recipe.model, self.device), recipe)

@@ -4,8 +4,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from mixgrpo import tiny
 from mixgrpo.recipe.sections import ModelConfig
+from mixgrpo.tiny import path as tiny_path
 
 from .base import Adapter, FlowModel, PipelineModel
 from .flux import FLUX
@@ -22,7 +22,7 @@ ADAPTERS: dict[str, Adapter] = {
 
 def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowModel:
     """Load a pipeline from a folder or the hub. Its class is checked before any weights are loaded."""
-    path = tiny.path() if config.path == "tiny" else config.path
+    path = tiny_path() if config.path == "tiny" else config.path
     _check_supported(DiffusionPipeline.load_config(path)["_class_name"])
     pipeline = DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, config.dtype))
     return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)

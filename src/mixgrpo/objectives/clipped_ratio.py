@@ -40,23 +40,24 @@ def ratio_term(settings: ClippedRatio, transition: Transition, x_next: Tensor, a
 
     def loss(selection: Selection, velocities: Velocities) -> Loss:
         states, arrived = transition.states[selection.states], x_next[selection.images]
+        state_of = selection.state_of[:, 0]
         means = advance(move, states, velocities.current)
         old_means = transition.means[selection.states]
-        policy = clipped_ratio(
-            log_prob(move, arrived, means[selection.state_of]),
-            log_prob(move, arrived, old_means[selection.state_of]),
+        result = ratio_loss(
+            log_prob(move, arrived, means[state_of]),
+            log_prob(move, arrived, old_means[state_of]),
             advantages[selection.images],
             settings.clip_range,
         )
-        ratio_error = (policy.ratio - 1).abs()
-        metrics = {"loss": policy.value, "clip_fraction": policy.clipped, "ratio_deviation": ratio_error}
+        ratio_error = (result.ratio - 1).abs()
+        metrics = {"loss": result.value, "clip_fraction": result.clipped, "ratio_deviation": ratio_error}
         if velocities.reference is None:
-            return Loss(policy.value, metrics, ratio_error)
-        kl = gaussian_kl(means, advance(move, states, velocities.reference), move.std)[selection.state_of]
-        return Loss(policy.value + settings.kl_weight * kl, {**metrics, "kl": kl}, ratio_error)
+            return Loss(result.value, metrics, ratio_error)
+        kl = gaussian_kl(means, advance(move, states, velocities.reference), move.std)[state_of]
+        return Loss(result.value + settings.kl_weight * kl, {**metrics, "kl": kl}, ratio_error)
 
     sigma = torch.full((len(transition.states),), transition.step.sigma, device=transition.states.device)
-    return Term(transition.states, sigma, transition.prompt_of_state, transition.state_of, loss)
+    return Term(transition.states, sigma, transition.prompt_of_state, transition.state_of[:, None], loss)
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class RatioLoss:
     """Whether the clip removed the gradient."""
 
 
-def clipped_ratio(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float) -> RatioLoss:
+def ratio_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float) -> RatioLoss:
     """max(-A ratio, -A clip(ratio, 1 - eps, 1 + eps))"""
     ratio = (log_prob - old_log_prob).exp()
     unclipped, clipped = -advantage * ratio, -advantage * ratio.clamp(1 - clip_range, 1 + clip_range)

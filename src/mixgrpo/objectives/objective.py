@@ -25,7 +25,7 @@ class Selection:
     states: Tensor
     """Which of the term's U states."""
     state_of: Tensor
-    """For each of these images, its position in `states`."""
+    """[images, D]: the positions of each image's states in `states`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class Term:
-    """States at which the model is evaluated, and the loss there. Images may share a state."""
+    """States at which the model is evaluated, and the loss there. Images may share a state; an image may have several,
+    and its loss sees them together.
+    """
 
     states: Tensor
     """[U, *latent_shape]"""
@@ -62,17 +64,26 @@ class Term:
     prompt_of_state: Tensor
     """[U], rows of the conditioning."""
     state_of: Tensor
-    """[N], each image's state."""
+    """[N, D], the D states of each image."""
     loss: Callable[[Selection, Velocities], Loss]
 
     def selections(self, images: Tensor, micro_batch: int) -> Iterator[Selection]:
-        """All of these images, at most `micro_batch` unique states at a time."""
-        state_of_image = self.state_of[images]
-        unique_states = torch.unique(state_of_image)
-        for start in range(0, len(unique_states), micro_batch):
-            states = unique_states[start : start + micro_batch]
-            here = torch.isin(state_of_image, states)
-            yield Selection(images[here], states, torch.searchsorted(states, state_of_image[here]))
+        """All of these images, whole, at most `micro_batch` unique states at a time (or those of a single image)."""
+        chosen: list[int] = []
+        states: set[int] = set()
+        for own, position in sorted(zip(self.state_of[images].tolist(), range(len(images)), strict=True)):
+            if chosen and len(states.union(own)) > micro_batch:
+                yield self._selection(images, chosen)
+                chosen, states = [], set()
+            chosen.append(position)
+            states.update(own)
+        if chosen:
+            yield self._selection(images, chosen)
+
+    def _selection(self, images: Tensor, positions: list[int]) -> Selection:
+        chosen = images[sorted(positions)]
+        states, state_of = torch.unique(self.state_of[chosen], return_inverse=True)
+        return Selection(chosen, states, state_of)
 
 
 class Objective(Protocol):
@@ -89,4 +100,6 @@ class Objective(Protocol):
         """Whether its terms read `Velocities.reference`."""
 
     def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:
-        """What to learn from these images. `advantages` is [N]; `noise` gives reproducible fresh draws."""
+        """What to learn from these images. `advantages` is [N], NaN for images without a score, which no selection will
+        contain. `noise` gives reproducible fresh draws, on the CPU.
+        """

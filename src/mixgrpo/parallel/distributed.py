@@ -52,6 +52,13 @@ def sum_tensors(tensors: Iterable[Tensor]) -> None:
         part.copy_(total.view_as(part))
 
 
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """In place, from the first rank."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
 def gather(value: Any) -> list[Any]:
     """A small object from each rank, in rank order."""
     if not dist.is_initialized():

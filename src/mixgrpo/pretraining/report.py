@@ -26,6 +26,7 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
 from mixgrpo.models.text_cache import encoder_of
 from mixgrpo.recipe.sections import SpeedConfig
+from mixgrpo.runs.intervals import wilson
 from mixgrpo.runs.sheet import Tile, sheet
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.scenes.analysis import Pixels
@@ -92,15 +93,13 @@ def accuracy(requests: Sequence[Request], images: Sequence[Pixels]) -> dict[str,
 
 
 def _summary(scores: Sequence[tuple[bool, float]]) -> dict[str, Any]:
-    """The mean scores, with the 95% Wilson interval of the strict one."""
-    n, right, z = len(scores), sum(ok for ok, _ in scores), 1.96
-    centre = (right + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
+    """The mean scores, with the 95% interval of the strict one."""
+    count, right = len(scores), sum(ok for ok, _ in scores)
     return {
-        "prompts": n,
-        "strict": right / n,
-        "interval": [centre - half, centre + half],
-        "graded": sum(partial for _, partial in scores) / n,
+        "prompts": count,
+        "strict": right / count,
+        "interval": [*wilson(right, count)],
+        "graded": sum(partial for _, partial in scores) / count,
     }
 
 

@@ -13,7 +13,7 @@ DANCEGRPO_NOISE = 0.3
 DANCEGRPO_FRACTION = 0.6
 
 PRESET_SECTIONS = ("sde", "window", "suffix")
-"""The sections that a preset decides, together with `objective.type`."""
+"""The sections that a preset decides. Presets are meant for the default `objective.type`."""
 
 PRESETS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     "mixgrpo": {

@@ -33,7 +33,7 @@ from .sections import (
 class Recipe(Section):
     description: str
     algorithm: Algorithm = "mixgrpo"
-    """A preset: fills in what the recipe leaves open of sde, window, suffix and objective.type."""
+    """A preset: fills in what the recipe leaves open of sde, window and suffix."""
     iterations: int = Field(default=300, ge=1)
     seed: int = 0
     tune: Literal["full", "lora"] = "full"

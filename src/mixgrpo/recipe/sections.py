@@ -165,7 +165,7 @@ class SaveConfig(Section):
     every: int = Field(default=25, ge=1)
     """Iterations between checkpoints. The last iteration is always saved."""
     keep: int = Field(default=2, ge=1)
-    """Number of checkpoints kept, the newest."""
+    """Number of newest checkpoints kept. Iteration 0 is also kept until it has been evaluated."""
 
 
 class SpeedConfig(Section):

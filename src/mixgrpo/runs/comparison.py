@@ -41,7 +41,8 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
     def evaluated(model: FlowModel) -> Evaluation:
         noise = KeyedNoise(seed, 0, model.latent_shape)
         images = images_of(model, encode, prompts, noise, steps=steps, micro_batch=micro_batch)
-        return evaluate(images, prompts, rewards, recipe.scoring, show=shown)
+        overlap = recipe.speed.overlap_rewards
+        return evaluate(images, prompts, rewards, recipe.scoring, overlap=overlap, show=shown)
 
     after = evaluated(tuned.model)
     with tuned.base() as base:

@@ -16,7 +16,7 @@ _USUAL_AFTER = 5  # iterations
 def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     """The first finding that applies, from what makes training pointless to what makes it slow. Empty if none does."""
     clip = recipe.objective.clip_range
-    error = max(metrics["first_ratio_error"] for metrics in recent)
+    error = max(metrics.get("first_ratio_error", 0.0) for metrics in recent)
     clipped = fmean(metrics.get("clip_fraction", 0.0) for metrics in recent)
     skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
     failed = {name: sum(metrics["failed_scores"][name] for metrics in recent) for name in recipe.rewards}

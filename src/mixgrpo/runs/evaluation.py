@@ -11,6 +11,8 @@ from mixgrpo.recipe.sections import ScoringConfig
 from mixgrpo.rewards.reward import Reward
 from mixgrpo.training.scoring import Scorer, stop_if_too_many_failed
 
+from .intervals import normal_half_width
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -34,10 +36,12 @@ def evaluate(
     prompts: Sequence[Prompt],
     rewards: Mapping[str, Reward],
     settings: ScoringConfig,
+    *,
+    overlap: bool = True,
     show: Collection[int] = (),
 ) -> Evaluation:
     """Score a stream of images, of which only those to show are kept."""
-    scorer = Scorer(rewards, settings)
+    scorer = Scorer(rewards, settings, overlap)
     shown: dict[int, Tensor] = {}
     for numbers, pixels in images:
         scorer.submit(pixels, [prompts[i] for i in numbers])
@@ -56,6 +60,5 @@ def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:
 
 def estimate(values: Tensor) -> Estimate:
     """NaN is left out."""
-    known = values[values.isfinite()]
-    deviation = known.std().item() if len(known) > 1 else 0.0
-    return Estimate(known.mean().item(), 1.96 * deviation / math.sqrt(max(1, len(known))), len(known))
+    known = values[values.isfinite()].double().tolist()
+    return Estimate(sum(known) / len(known) if known else math.nan, normal_half_width(known), len(known))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from mixgrpo.parallel import distributed
 from mixgrpo.training.trainer import Trainer
 
 GIB = 2**30
@@ -21,7 +22,7 @@ def held(trainer: Trainer) -> dict[str, int]:
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
     copied = trainer.objective.uses_reference and recipe.tune == "full"
     networks = [parameter for network in trainer.model.networks.values() for parameter in network.parameters()]
-    images = recipe.rollout.prompts * recipe.rollout.group_size
+    images = len(distributed.local_range(recipe.rollout.prompts)) * recipe.rollout.group_size
     # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
     kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {

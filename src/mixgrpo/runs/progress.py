@@ -73,7 +73,9 @@ def _update_numbers(metrics: dict[str, Any]) -> str:
     if window := metrics["window"]:
         numbers.append(f"window {window[0]}-{window[-1]}")
     if "clip_fraction" in metrics:
-        numbers += [f"clipped {metrics['clip_fraction']:.0%}", f"ratio error {metrics['first_ratio_error']:.0e}"]
+        numbers.append(f"clipped {metrics['clip_fraction']:.0%}")
+    if "first_ratio_error" in metrics:
+        numbers.append(f"ratio error {metrics['first_ratio_error']:.0e}")
     if "kl" in metrics:
         numbers.append(f"kl {metrics['kl']:.1e}")
     return "".join(f"{number}  " for number in numbers)

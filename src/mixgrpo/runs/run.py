@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,6 @@ from mixgrpo.models.load import load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training import checkpoint
 from mixgrpo.training.generation import images_of
@@ -57,14 +56,12 @@ def _train_from_folder(recipe: Recipe, folder: Path) -> None:
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     policy = make_policy(load_model(recipe.model, distributed.device()), recipe)
-    Run(Trainer(recipe, policy, rewards, prompts), rewards, evaluated_on, RunFolder(folder)).run()
+    Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, RunFolder(folder)).run()
 
 
 class Run:
-    def __init__(
-        self, trainer: Trainer, rewards: Mapping[str, Reward], evaluated_on: Sequence[Prompt], folder: RunFolder
-    ) -> None:
-        self.trainer, self.rewards, self.folder = trainer, rewards, folder
+    def __init__(self, trainer: Trainer, evaluated_on: Sequence[Prompt], folder: RunFolder) -> None:
+        self.trainer, self.folder = trainer, folder
         self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
         if len(self.evaluated_on) < distributed.world_size():
             raise ValueError(
@@ -115,10 +112,11 @@ class Run:
         if trainer.iteration < recipe.iterations:
             self.progress.say(f"stopped after iteration {trainer.iteration}: mixgrpo resume {self.folder.path}")
             return
+        if distributed.rank() == 0:
+            export(trainer, self.folder)
         before = self._evaluate_start()
         after = self._evaluate(trainer.iteration)
         if distributed.rank() == 0:
-            export(trainer, self.folder)
             self.progress.finish(self.folder.path, before, after)
 
     def _preflight(self) -> None:
@@ -149,12 +147,14 @@ class Run:
         """The model before training, from its checkpoint. Made when there is something to compare with, so that the
         first iteration does not wait for it.
         """
-        if not any(distributed.gather(self.folder.evaluation(0).is_file())):
-            begin = checkpoint.load(self.folder.checkpoints / checkpoint.name_of(0))
-            with self.trainer.policy.weights.as_in(begin):
-                return self._draw_and_score(0)
-        result: dict[str, Any] = json.loads(self.folder.evaluation(0).read_text(encoding="utf-8"))["rewards"]
-        return result
+        first, file = distributed.rank() == 0, self.folder.evaluation(0)
+        known = json.loads(file.read_text(encoding="utf-8"))["rewards"] if first and file.is_file() else None
+        result: dict[str, Any] | None = distributed.gather(known)[0]
+        if result is not None:
+            return result
+        start = checkpoint.load_weights(self.folder.checkpoints / checkpoint.name_of(0)) if first else {}
+        with self.trainer.policy.weights.with_weights(start):
+            return self._draw_and_score(0)
 
     def _evaluate(self, iteration: int) -> dict[str, Any]:
         with self.trainer.policy.weights.averaged():
@@ -177,8 +177,10 @@ class Run:
                 prompt_ids=local,
             )
             show = [i - local.start for i in shown if i in local]
-            per_rank = distributed.gather(evaluate(images, prompts, self.rewards, recipe.scoring, show))
-        scores = {name: torch.cat([part.scores[name] for part in per_rank]) for name in self.rewards}
+            overlap = recipe.speed.overlap_rewards
+            evaluation = evaluate(images, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
+            per_rank = distributed.gather(evaluation)
+        scores = {name: torch.cat([part.scores[name] for part in per_rank]) for name in trainer.rewards}
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.evaluated_on).items()}
             for name, values in scores.items()

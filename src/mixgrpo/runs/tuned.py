@@ -1,8 +1,6 @@
 """The result of a run: the tuned model, the base model, and a mix of both."""
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,18 +12,16 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.sampling.field import Conditioning, VelocityField
-from mixgrpo.training.policy import unchanged, without_adapters
+from mixgrpo.training.policy import ModelContext, same_model, without_adapters
 
 from .folder import RunFolder
-
-Base = Callable[[], AbstractContextManager[FlowModel]]
 
 
 @dataclass(frozen=True)
 class Tuned:
     recipe: Recipe
     model: FlowModel
-    base: Base
+    base: ModelContext
     """Context manager that yields the model as it was before training."""
 
 
@@ -43,7 +39,7 @@ def load_tuned(folder: Path, device: torch.device) -> Tuned:
         name: type(base).from_pretrained(run.network(name), dtype=base.dtype).to(device).eval().requires_grad_(False)
         for name, base in model.networks.items()
     }
-    return Tuned(recipe, model.with_networks(tuned), partial(unchanged, model))
+    return Tuned(recipe, model.with_networks(tuned), partial(same_model, model))
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Hybrid:
     """The tuned model for the first steps, the base model for the rest: a remedy against reward hacking."""
 
     tuned: FlowModel
-    base: Base
+    base: ModelContext
     switch: float
     """The base model takes over below this sigma. It lies between two sigmas of the grid, so that rounding does not
     matter.

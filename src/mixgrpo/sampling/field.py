@@ -41,23 +41,22 @@ class VelocityField(Protocol):
 def joined(parts: Sequence[Conditioning]) -> Conditioning:
     """Several conditionings as one. Texts of different lengths are padded, and `mask` marks the real tokens."""
     rows = [part.per_prompt for part in parts]
-    return Conditioning(_stacked(rows), parts[0].common)
+    if any("mask" in row for row in rows) or len({row["embeds"].shape[1] for row in rows if "embeds" in row}) > 1:
+        rows = [
+            row if "mask" in row else {**row, "mask": torch.ones_like(row["embeds"][..., 0]).long()} for row in rows
+        ]
+    return Conditioning({name: _stacked([row[name] for row in rows]) for name in rows[0]}, parts[0].common)
 
 
-def _stacked(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    if all(row.keys() == rows[0].keys() and _lengths(row) == _lengths(rows[0]) for row in rows):
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-    masked = [row if "mask" in row else {**row, "mask": torch.ones_like(row["embeds"][..., 0]).long()} for row in rows]
-    longest = max(row["embeds"].shape[1] for row in masked)
-    return {
-        name: torch.cat([_padded(row[name], longest).to(masked[0][name].dtype) for row in masked]) for name in masked[0]
-    }
-
-
-def _lengths(row: dict[str, Tensor]) -> dict[str, int]:
-    return {name: tensor.shape[1] for name, tensor in row.items()}
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Row after row, padded with zeros to the longest second dimension."""
+    longest = max(tensor.shape[1] for tensor in tensors)
+    return torch.cat([_padded(tensor, longest).to(tensors[0].dtype) for tensor in tensors])
 
 
 def _padded(tensor: Tensor, length: int) -> Tensor:
+    missing = length - tensor.shape[1]
+    if not missing:
+        return tensor
     other_dimensions = [0, 0] * (tensor.dim() - 2)
-    return torch.nn.functional.pad(tensor, [*other_dimensions, 0, length - tensor.shape[1]])
+    return torch.nn.functional.pad(tensor, [*other_dimensions, 0, missing])

@@ -46,7 +46,13 @@ class KeyedNoise:
         """What an objective adds to final latents. `image` None: shared by the prompt's whole group."""
         return self._draw("renoise", prompt, image, draw)
 
+    def uniform(self, prompt: int, image: int | None, draw: int) -> float:
+        """In [0, 1), for an objective that draws noise levels."""
+        return torch.rand((), generator=self._generator("uniform", prompt, image, draw)).item()
+
     def _draw(self, *key: str | int | None) -> Tensor:
+        return torch.randn(self.shape, generator=self._generator(*key))
+
+    def _generator(self, *key: str | int | None) -> torch.Generator:
         digest = hashlib.blake2b(repr((self.seed, self.iteration, *key)).encode(), digest_size=8).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-        return torch.randn(self.shape, generator=generator)
+        return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

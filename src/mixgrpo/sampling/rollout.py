@@ -78,6 +78,24 @@ class _Trunks:
     history: list[Tensor]
     """The x0_hat of the last steps, newest first, as far as the plan's solver looks back."""
 
+    @staticmethod
+    def of(count: int, plan: Plan, latent_shape: tuple[int, ...], prompt_of: Tensor, trunk_of: Tensor) -> "_Trunks":
+        """To be filled by `run`."""
+        depth = min(plan.history_depth, plan.num_common)
+        states, means, *history = (torch.empty(count, *latent_shape, device=prompt_of.device) for _ in range(2 + depth))
+        return _Trunks(prompt_of, trunk_of, states, means, history)
+
+    def run(self, rows: slice, model: VelocityField, plan: Plan, initial: Tensor, conditioning: Conditioning) -> None:
+        """From the initial noise of these rows to the mean of the step at the fork."""
+        history: deque[Tensor] = deque(maxlen=len(self.history))
+        mean = initial
+        for step in plan.steps[: plan.num_common]:
+            x = mean
+            mean = _mean(model, step, x, conditioning, history)
+        self.states[rows], self.means[rows] = x, mean
+        for into, x0 in zip(self.history, history, strict=True):
+            into[rows] = x0
+
 
 @torch.no_grad()
 def rollout(
@@ -112,7 +130,15 @@ def rollout(
     for i in range(len(prompt_of_trunk)):
         prompt, member = (i, 0) if one_trunk_per_prompt else divmod(i, group_size)
         starts.append((prompt_ids[prompt], None if shared_noise else member))
-    trunks = _run_trunks(model, plan, conditioning, noise, micro_batch, starts, prompt_of_trunk, trunk_of)
+    trunks = _Trunks.of(len(starts), plan, noise.shape, prompt_of_trunk, trunk_of)
+
+    def run_trunks(rows: slice) -> None:
+        initial = _to_device([noise.initial(*start) for start in starts[rows]], device)
+        trunks.run(rows, model, plan, initial, conditioning[prompt_of_trunk[rows]])
+
+    if one_trunk_per_prompt:
+        for rows in _batches(len(starts), micro_batch):
+            run_trunks(rows)
 
     # Only the states that the update needs are kept, and the final latents.
     fork = plan.num_common - 1
@@ -120,6 +146,8 @@ def rollout(
     visited = {i: torch.empty(num_images, *noise.shape, device=device) for i in kept}
     means = {i: torch.empty(num_images, *noise.shape, device=device) for i in plan.trained if i > fork}
     for rows in _batches(num_images, micro_batch):
+        if not one_trunk_per_prompt:
+            run_trunks(rows)
         members = [(prompt_ids[n // group_size], n % group_size) for n in range(num_images)[rows]]
         batch_conditioning = conditioning[prompt_of[rows]]
         trunk = trunks.trunk_of[rows]
@@ -149,33 +177,6 @@ def rollout(
         )
 
     return Rollout(visited[len(plan.steps)], prompt_of, tuple(prompt_ids), tuple(transition(i) for i in plan.trained))
-
-
-def _run_trunks(
-    model: VelocityField,
-    plan: Plan,
-    conditioning: Conditioning,
-    noise: Noise,
-    micro_batch: int,
-    starts: Sequence[tuple[int, int | None]],
-    prompt_of: Tensor,
-    trunk_of: Tensor,
-) -> _Trunks:
-    """Run every trunk from its initial noise to the mean of the step at the fork."""
-    shape = (len(starts), *noise.shape)
-    depth = min(plan.history_depth, plan.num_common)
-    states, means, *stored = (torch.empty(shape, device=conditioning.device) for _ in range(2 + depth))
-    for rows in _batches(len(starts), micro_batch):
-        batch_conditioning = conditioning[prompt_of[rows]]
-        history: deque[Tensor] = deque(maxlen=depth)
-        mean = _to_device([noise.initial(*start) for start in starts[rows]], conditioning.device)
-        for step in plan.steps[: plan.num_common]:
-            x = mean
-            mean = _mean(model, step, x, batch_conditioning, history)
-        states[rows], means[rows] = x, mean
-        for into, x0 in zip(stored, history, strict=True):
-            into[rows] = x0
-    return _Trunks(prompt_of, trunk_of, states, means, stored)
 
 
 def _to_device(drawn: list[Tensor], device: torch.device) -> Tensor:

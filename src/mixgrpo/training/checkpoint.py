@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ def restore(
 
 
 def save(folder: Path, state: Snapshot, keep: int, keep_start: bool = False) -> Path:
-    """Write it, point `latest` at it, and delete all but the `keep` newest, and iteration 0 if it is to be kept."""
+    """Write it, point `latest` at it, and keep the `keep` newest, plus iteration 0 if `keep_start`."""
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / name_of(state.iteration)
     temporary = folder / f".{final.name}.part"
@@ -101,6 +102,13 @@ def name_of(iteration: int) -> str:
 def load(checkpoint: Path) -> Snapshot:
     content = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
     return Snapshot(content["iteration"], load_file(checkpoint / "state.safetensors"))
+
+
+def load_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The trained weights alone."""
+    with safe_open(checkpoint / "state.safetensors", framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("weight/")]  # noqa: SIM118 - not a mapping
+        return {name.removeprefix("weight/"): file.get_tensor(name) for name in names}
 
 
 def latest(folder: Path) -> Path | None:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -15,20 +16,51 @@ from mixgrpo.models.base import FlowModel, Networks
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.sampling.field import VelocityField
+from mixgrpo.recipe.sections import LoraConfig, ModelConfig
 
 from .speed import speed_up
 from .weights import TrainedWeights
 
-Reference = Callable[[], AbstractContextManager[VelocityField]]
-"""A context manager that yields the frozen reference model."""
+ModelContext = Callable[[], AbstractContextManager[FlowModel]]
+"""Makes a context manager that yields a model."""
 
 
 @dataclass(frozen=True)
 class Policy:
     model: FlowModel
     weights: TrainedWeights
-    reference: Reference
+    reference: ModelContext | None
+    """The model before training, if an objective needs it."""
+    settings: "PolicySettings"
+
+
+class PolicySettings(NamedTuple):
+    """What a policy was made from. Recipes that agree in it can train the same policy."""
+
+    model: ModelConfig
+    tune: str
+    tune_only: tuple[str, ...]
+    lora: LoraConfig
+    optimizer: tuple[object, ...]
+    speed: tuple[bool, ...]
+
+    @staticmethod
+    def of(recipe: Recipe) -> "PolicySettings":
+        update, speed = recipe.update, recipe.speed
+        return PolicySettings(
+            recipe.model,
+            recipe.tune,
+            recipe.tune_only,
+            recipe.lora,
+            (
+                update.betas,
+                update.weight_decay,
+                update.max_grad_norm,
+                update.ema_decay,
+                update.gradient_checkpointing,
+            ),
+            (speed.compile, speed.channels_last, speed.fused_optimizer),
+        )
 
 
 def make_policy(
@@ -38,9 +70,10 @@ def make_policy(
     speed_up(model, recipe.speed)
     # With full tuning a reference is a copy of the networks: made only if it is used.
     uses_reference = (objective or build_objective(recipe.objective)).uses_reference
-    reference = _reference(model, recipe) if uses_reference else partial(unchanged, model)
+    reference = _reference(model, recipe) if uses_reference else None
     parameters = make_trainable(model, recipe, adapter)
-    return Policy(model, TrainedWeights(parameters, recipe.update, recipe.speed.fused_optimizer), reference)
+    weights = TrainedWeights(parameters, recipe.update, recipe.speed.fused_optimizer)
+    return Policy(model, weights, reference, PolicySettings.of(recipe))
 
 
 def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None) -> dict[str, nn.Parameter]:
@@ -49,12 +82,9 @@ def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | N
         for parameter in _chosen(model.networks, recipe.tune_only):
             parameter.requires_grad_(True)
     else:
-        lora = adapter or PeftLoraConfig(
-            r=recipe.lora.rank,
-            lora_alpha=recipe.lora.alpha,
-            target_modules=[*model.lora_targets],
-            init_lora_weights="gaussian",
-        )
+        lora = adapter or PeftLoraConfig(r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, init_lora_weights="gaussian")
+        if lora.target_modules is None:
+            lora.target_modules = {*model.lora_targets}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             for network in model.networks.values():
@@ -88,15 +118,15 @@ def _chosen(networks: Networks, patterns: Sequence[str]) -> list[nn.Parameter]:
     ]
 
 
-def _reference(model: FlowModel, recipe: Recipe) -> Callable[[], AbstractContextManager[FlowModel]]:
+def _reference(model: FlowModel, recipe: Recipe) -> ModelContext:
     """The model before training: without its adapters, or a copy where the weights themselves train."""
     if recipe.tune == "lora":
         return partial(without_adapters, model)
-    return partial(unchanged, model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()}))
+    return partial(same_model, model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()}))
 
 
 @contextmanager
-def unchanged(model: FlowModel) -> Iterator[FlowModel]:
+def same_model(model: FlowModel) -> Iterator[FlowModel]:
     yield model
 
 

@@ -29,7 +29,7 @@ class Scored:
     values: dict[str, Tensor]
     """NaN: the score failed."""
     retried: dict[str, int]
-    """Number of retries, summed over images."""
+    """Number of retries, summed over images (of videos: over frames)."""
     errors: dict[str, str]
     """The last error, for rewards whose scores failed."""
 
@@ -51,6 +51,9 @@ class Scorer:
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
         """Images [N, frames, 3, height, width] in [0, 1], with the prompt of each. Waits if too many are unscored."""
+        for future in self._pending:
+            if future.done() and (error := future.exception()) is not None:
+                raise error
         self._room.acquire()
         # The copy off the device runs on a thread: here it would wait for everything queued on the device. The
         # arithmetic stays here: OpenMP keeps a second team of threads for a second thread that computes, and with more

@@ -22,9 +22,9 @@ from mixgrpo.sampling.plan import Plan, ode_plan
 
 from . import checkpoint
 from .generation import Generation, generate
-from .policy import Policy
+from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
-from .update import Image, UpdateStats, accumulate, minibatches, old_velocities
+from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities
 from .weights import TrainingStopped, learning_rate
 
 Metrics = dict[str, Any]
@@ -37,9 +37,7 @@ class Signal:
     advantages: Tensor
     """[N], NaN for images without a score."""
     groups: list[list[int]]
-    """The images of each group that have an advantage and a group whose rewards differ. The others have nothing to
-    teach, and the model is not run on them.
-    """
+    """The images with an advantage of each group whose rewards differ. The model is not run on the others."""
 
 
 class Trainer:
@@ -63,6 +61,12 @@ class Trainer:
         self.model = policy.model
         self._given_objective = objective
         self.objective = objective or build_objective(recipe.objective)
+        if self.objective.uses_reference and policy.reference is None:
+            raise ValueError("the objective needs a reference model, and the policy was made for one that does not")
+        if PolicySettings.of(recipe) != policy.settings:
+            raise ValueError(
+                "the recipe differs from the policy's in settings of the model, its weights or the optimizer"
+            )
         if recipe.rollout.shared_noise and not self.objective.needs_window:
             raise ValueError(
                 "rollout.shared_noise = true: without an SDE window all images of a group would be the same; set it to "
@@ -157,13 +161,15 @@ class Trainer:
             terms = self.objective.terms(generation.rollout, signal.advantages.to(device), self.noise_at(k))
         old = None
         if self.objective.uses_old_policy and settings.minibatches > 1:  # otherwise the current policy is the old one
+            learned_from = torch.tensor([n for group in signal.groups for n in group], dtype=torch.long, device=device)
             with self.precision():
-                old = old_velocities(self.model, terms, generation.conditioning, micro_batch)
+                old = old_velocities(self.model, terms, generation.conditioning, learned_from, micro_batch)
         per_rank = distributed.gather((signal.groups, int(signal.advantages.isfinite().sum())))
-        groups = [[Image(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
-        # Images of a group with equal rewards have advantage 0: they count in the mean without being run.
-        counted = sum(scored for _, scored in per_rank) / max(1, sum(map(len, groups)))
+        groups = [[ImageRef(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
+        # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
+        with_skipped = sum(finite for _, finite in per_rank) / max(1, sum(map(len, groups)))
         split = minibatches(groups, settings.minibatches, f"{self.recipe.seed}/{k}", distributed.rank())
+        self.policy.weights.optimizer.zero_grad()  # an interrupted update may have left some
         for number, minibatch in enumerate(split):
             with self.precision():
                 accumulate(
@@ -172,7 +178,7 @@ class Trainer:
                     terms,
                     generation.conditioning,
                     torch.tensor(minibatch.images, dtype=torch.long, device=device),
-                    total=minibatch.size * counted * len(terms),
+                    total=minibatch.size * with_skipped * len(terms),
                     micro_batch=micro_batch,
                     reference=self.policy.reference,
                     old=old,
@@ -221,10 +227,11 @@ def _update_metrics(stats: UpdateStats) -> Metrics:
     """Means over images and terms, of all processes."""
     per_rank = distributed.gather((stats.sums(), stats.largest_first_ratio_error(), stats.model_rows))
     names = sorted({"loss", *(name for sums, _, _ in per_rank for name in sums)} - {"count"})
+    errors = [error for _, error, _ in per_rank if error is not None]
     count = max(1.0, sum(sums.get("count", 0.0) for sums, _, _ in per_rank))
     return {
         **{name: sum(sums.get(name, 0.0) for sums, _, _ in per_rank) / count for name in names},
-        "first_ratio_error": max(error for _, error, _ in per_rank),
+        **({"first_ratio_error": max(errors)} if errors else {}),
         "update_rows": sum(rows for _, _, rows in per_rank),
     }
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from mixgrpo.objectives.objective import Objective, Selection, Term, Velocities
 from mixgrpo.sampling.field import Conditioning, VelocityField
 
-from .policy import Reference
+from .policy import ModelContext
 
 
 class UpdateStats:
@@ -39,17 +39,17 @@ class UpdateStats:
         before = self._first_ratio_error
         self._first_ratio_error = largest if before is None else torch.maximum(before, largest)
 
-    def largest_first_ratio_error(self) -> float:
-        """The largest |ratio - 1| before anything was learned: the numerical mismatch of rollout and update. 0 if no
+    def largest_first_ratio_error(self) -> float | None:
+        """The largest |ratio - 1| before anything was learned: the numerical mismatch of rollout and update. None if no
         loss had a ratio.
         """
-        return 0.0 if self._first_ratio_error is None else self._first_ratio_error.item()
+        return None if self._first_ratio_error is None else self._first_ratio_error.item()
 
     def sums(self) -> dict[str, float]:
         return {name: value.item() for name, value in self._sums.items()}
 
 
-class Image(NamedTuple):
+class ImageRef(NamedTuple):
     """An image of the iteration: the rank that has it, and its number there."""
 
     rank: int
@@ -64,7 +64,7 @@ class Minibatch:
     """Number of images over all ranks."""
 
 
-def minibatches(groups: Sequence[Sequence[Image]], count: int, key: str, rank: int) -> list[Minibatch]:
+def minibatches(groups: Sequence[Sequence[ImageRef]], count: int, key: str, rank: int) -> list[Minibatch]:
     """Split the images of all ranks into mini-batches: groups in random order, kept together as far as possible, so
     that what a group shares is computed once. Every rank computes the same split and keeps its own images.
     """
@@ -81,20 +81,16 @@ def minibatches(groups: Sequence[Sequence[Image]], count: int, key: str, rank: i
 
 @torch.no_grad()
 def old_velocities(
-    model: VelocityField, terms: Sequence[Term], conditioning: Conditioning, micro_batch: int
+    model: VelocityField, terms: Sequence[Term], conditioning: Conditioning, images: Tensor, micro_batch: int
 ) -> list[Tensor]:
-    """Of the policy as it is before the update, at every state of every term."""
-    return [
-        torch.cat(
-            [
-                model.velocity(states, sigma, conditioning[prompts])
-                for states, sigma, prompts in zip(
-                    *(torch.split(t, micro_batch) for t in (term.states, term.sigma, term.prompt_of_state)), strict=True
-                )
-            ]
-        )
-        for term in terms
-    ]
+    """The velocities of the policy before the update, for each term, at the states of these images; 0 elsewhere."""
+    results = []
+    for term in terms:
+        velocities = torch.zeros_like(term.states)
+        for selection in term.selections(images, micro_batch):
+            velocities[selection.states] = model.velocity(*_inputs(term, selection, conditioning))
+        results.append(velocities)
+    return results
 
 
 def accumulate(
@@ -106,7 +102,7 @@ def accumulate(
     *,
     total: float,
     micro_batch: int,
-    reference: Reference,
+    reference: ModelContext | None,
     old: Sequence[Tensor] | None,
     first: bool,
     stats: UpdateStats,
@@ -133,17 +129,18 @@ def _velocities(
     term: Term,
     selection: Selection,
     conditioning: Conditioning,
-    reference: Reference,
+    reference: ModelContext | None,
     old: Tensor | None,
 ) -> Velocities:
-    inputs = (
-        term.states[selection.states],
-        term.sigma[selection.states],
-        conditioning[term.prompt_of_state[selection.states]],
-    )
+    inputs = _inputs(term, selection, conditioning)
     current = model.velocity(*inputs)
     frozen = None
-    if objective.uses_reference:
+    if objective.uses_reference and reference is not None:
         with torch.no_grad(), reference() as before_training:
             frozen = before_training.velocity(*inputs)
     return Velocities(current, current.detach() if old is None else old[selection.states], frozen)
+
+
+def _inputs(term: Term, selection: Selection, conditioning: Conditioning) -> tuple[Tensor, Tensor, Conditioning]:
+    rows = selection.states
+    return term.states[rows], term.sigma[rows], conditioning[term.prompt_of_state[rows]]

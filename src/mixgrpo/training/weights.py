@@ -69,10 +69,13 @@ class TrainedWeights:
             self._put(trained)
 
     @contextmanager
-    def as_in(self, state: checkpoint.Snapshot) -> Iterator[None]:
-        """With the trained weights of a snapshot in place."""
-        trained = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        self._put({name: state.tensors[f"weight/{name}"] for name in self.parameters})
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
+        """With these weights in place. They need to be given to the first process only. The trained ones wait on the
+        CPU.
+        """
+        trained = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()}
+        self._put(weights)
+        distributed.broadcast_tensors(parameter.data for parameter in self.parameters.values())
         try:
             yield
         finally:
@@ -87,6 +90,7 @@ class TrainedWeights:
         return checkpoint.snapshot(iteration, self.parameters, self.average, self.optimizer)
 
     def restore(self, state: checkpoint.Snapshot) -> None:
+        self.optimizer.zero_grad()
         checkpoint.restore(state, self.parameters, self.average, self.optimizer)
 
     def reset(self, tensors: Mapping[str, Tensor]) -> None:
