@@ -22,7 +22,7 @@ def test_an_own_reward_trains_beside_others_and_is_recorded_like_them(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     folder = RunFolder(tmp_path / "run")
     assert folder.load_recipe().weights == {"scenes": 1.0, own: 0.5, "scenes-aesthetic": 0.25}
-    metrics = folder.lines()[-1]
+    metrics = folder.lines()[0][-1]
     names = ["scenes", "scenes-strict", own, "scenes-aesthetic"]
     assert [*metrics["rewards"]] == [*metrics["failed_scores"]] == names
     assert 0 < metrics["rewards"][own] < 1

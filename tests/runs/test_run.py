@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import load_file
 
 import pipelines
 from mixgrpo.data.prompts import prompts_of
 from mixgrpo.models.load import adapt
-from mixgrpo.runs.export import export
+from mixgrpo.runs.export import export, export_run
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.runs.tuned import hybrid, load_tuned
 from runs import small_trainer
@@ -52,7 +53,7 @@ def mixgrpo(*arguments: str, code: int = 0) -> str:
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in RunFolder(folder).lines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in RunFolder(folder).lines()[0]]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def test_a_run_leaves_everything_worth_keeping(finished: Path) -> None:
     assert [line["iteration"] for line in metrics(finished)] == [0, 1, 2, 3]
     assert {path.name for path in (finished / "samples").iterdir()} == {"000000.png", "000004.png"}
     assert (finished / "checkpoints" / "latest").resolve().name == "000004"
+    assert RunFolder(finished).best() is not None
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
@@ -114,18 +116,26 @@ def test_an_interrupted_run_resumes_exactly(
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    last = ""
+    shown: list[str] = []
     for line in process.stdout:
         if line.startswith("   1/4"):
             process.send_signal(sent)
-        last = line
+        shown.append(line)
     if sent == signal.SIGTERM:
         assert process.wait() == 0
-        assert f"mixgrpo resume {folder}" in last
+        assert f"mixgrpo resume {folder}" in shown[-2]
+        assert f"mixgrpo export {folder}" in shown[-1]
+        assert "stopping after this iteration; a second signal stops at once\n" in shown
     else:
         assert process.wait() == -signal.SIGKILL
-    assert 1 <= len(metrics(folder)) < 4
-    mixgrpo("resume", str(folder))
+    done = len(metrics(folder))
+    assert 1 <= done < 4
+    if sent == signal.SIGTERM:
+        assert mixgrpo("export", str(folder)).strip() == str(folder / "transformer")
+        mixgrpo("sample", str(folder), "a star", "--steps", "2", "--out", str(tmp_path / "samples"))
+        shutil.rmtree(folder / "transformer")
+    resumed = mixgrpo("resume", str(folder))
+    assert f"continuing from iteration {done}" in resumed or sent == signal.SIGKILL
     assert metrics(folder) == metrics(finished)
     first, second = (load_file(path / "checkpoints" / "latest" / "state.safetensors") for path in (finished, folder))
     assert first.keys() == second.keys()
@@ -154,7 +164,8 @@ def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
         trainer.iterate()
     folder = RunFolder(tmp_path / "run")
     folder.create(trainer.recipe)
-    export(trainer, folder)
+    with trainer.policy.weights.averaged():
+        export(trainer.model, folder, lora=True)
     plain = FluxPipeline.from_pretrained(tmp_path / "model")
     base = adapt(plain, 32, 24, 3.5, 48)
     x, sigma = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.6)
@@ -174,3 +185,77 @@ def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
         with tuned.base() as original:
             base_only = original.velocity(x, late, conditioning)
         assert torch.equal(mixed.velocity(x, late, conditioning), base_only)
+
+
+def test_a_finished_run_goes_on_with_more_iterations_and_another_rate(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "longer"
+    shutil.copytree(finished, run, symlinks=True)
+    shown = mixgrpo("resume", str(run), "iterations=5", "update.learning_rate=1e-5")
+    assert "continuing from iteration 4" in shown
+    assert "changed: iterations, update.learning_rate" in shown
+    assert [line["iteration"] for line in metrics(run)] == [0, 1, 2, 3, 4]
+    assert RunFolder(run).load_recipe().iterations == 5
+    assert "seed: cannot change in a run that has begun" in mixgrpo("resume", str(run), "seed=9", code=1)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "damaged"
+    shutil.copytree(finished, run, symlinks=True)
+    state = run / "checkpoints" / "000004" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    (run / "checkpoints" / "latest").unlink()
+    shown = mixgrpo("resume", str(run))
+    assert "000004/state.safetensors is damaged" in shown
+    assert "continuing from iteration 3" in shown
+    assert metrics(run) == metrics(finished)
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_an_exported_checkpoint_draws_what_the_trainer_drew(tmp_path: Path, tune: str) -> None:
+    pipelines.flux().save_pretrained(tmp_path / "model")
+    model = {"path": str(tmp_path / "model"), "dtype": "float32", "height": 32, "width": 24, "guidance_scale": 3.5}
+    trainer = small_trainer(tune=tune, update={"learning_rate": 1e-2, "ema_decay": 0.5}, model=model)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(trainer.recipe)
+    for _ in range(2):
+        trainer.iterate()
+        folder.checkpoints.save(trainer.snapshot(), trainer.recipe.model_dump(mode="json"), keep=5)
+    x, sigma = torch.randn(2, *trainer.model.latent_shape), torch.full((2,), 0.6)
+    conditioning = trainer.model.encode(prompts_of(["a", "b"]))
+    with torch.no_grad(), trainer.policy.weights.averaged():
+        expected = trainer.model.velocity(x, sigma, conditioning)
+    for merge in (False, True) if tune == "lora" else (False,):
+        (path,) = export_run(folder.path, "last", merge=merge)
+        plain = FluxPipeline.from_pretrained(tmp_path / "model")
+        if path.name == "lora":
+            plain.load_lora_weights(path)
+        else:
+            plain.transformer = FluxTransformer2DModel.from_pretrained(path)
+        with torch.no_grad():
+            drawn = adapt(plain, 32, 24, 3.5, 48).velocity(x, sigma, conditioning)
+        torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=1e-5)
+        assert path.stat().st_mode & 0o044 == 0o044
+    before, after = (export_run(folder.path, name)[0] for name in ("1", "2"))
+    assert before == after
+    with pytest.raises(ValueError, match="--checkpoint 7: must be last, best or one of 1, 2"):
+        export_run(folder.path, "7")
+    with pytest.raises(ValueError, match="has not been evaluated during training"):
+        export_run(folder.path, "best")
+
+
+def test_a_second_signal_ends_a_run_whose_reward_hangs(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\n\n\ndef score(images, prompts, **metadata):\n    time.sleep(100)\n")
+    process = subprocess.Popen(
+        command("train", *SMALL, f'rewards={{"{tmp_path}/slow.py:score": 1.0}}', "--out", str(tmp_path / "run")),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "stock pipeline" in line:
+            process.send_signal(signal.SIGINT)
+        if line.startswith("stopping after this iteration"):
+            break
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130  # long before the reward is done

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mixgrpo.data.prompts import prompts_of
-from mixgrpo.training import checkpoint
+from mixgrpo.runs.checkpoints import Checkpoints
 from mixgrpo.training.scoring import RewardError
 from mixgrpo.training.weights import TrainingStopped
 from runs import brightness, small_trainer, weights
@@ -106,11 +106,12 @@ def test_resuming_is_exact(tmp_path: Path, minibatches: int) -> None:
     first = small_trainer(update=update)
     for _ in range(3):
         first.iterate()
-    checkpoint.save(tmp_path, first.snapshot(), keep=1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(first.snapshot(), {}, keep=1)
     second = small_trainer(update=update)
-    newest = checkpoint.latest(tmp_path)
+    newest = checkpoints.newest().iteration
     assert newest is not None
-    second.restore(checkpoint.load(newest))
+    second.restore(checkpoints.load(newest))
     resumed = [second.iterate() for _ in range(3)]
     assert [timeless(line) for line in resumed] == [timeless(line) for line in metrics[3:]]
     assert same(weights(second), weights(straight))

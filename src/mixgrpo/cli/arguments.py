@@ -14,6 +14,10 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped rec
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as window.size=2.")
 ]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="last, best or an iteration. Default: the finished result, or the last checkpoint.", metavar="N"),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
 
 

@@ -3,7 +3,7 @@
 import typer
 
 from .bench import bench
-from .results import evaluate, sample
+from .results import evaluate, export, sample
 from .serve import serve_reward
 from .show import plan, recipes
 from .train import resume, train
@@ -16,7 +16,7 @@ def main() -> None:
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
-for command in (recipes, plan, train, resume, sample):
+for command in (recipes, plan, train, resume, sample, export):
     app.command()(command)
 app.command("eval")(evaluate)
 app.command()(bench)

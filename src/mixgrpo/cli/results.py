@@ -1,4 +1,4 @@
-"""`mixgrpo sample` and `mixgrpo eval`: what a run's result draws, and how good it is."""
+"""`mixgrpo sample`, `mixgrpo eval` and `mixgrpo export`: what a run's result draws, how good it is, and its files."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import RunPath
+from .arguments import Checkpoint, RunPath
 from .errors import training_errors
 
 
@@ -16,6 +16,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="The folder for the PNG files.")] = Path("samples"),
     steps: Annotated[int, typer.Option(min=1, help="Euler steps.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    checkpoint: Checkpoint = None,
     fraction: Annotated[
         float,
         typer.Option(
@@ -27,7 +28,9 @@ def sample(
     with training_errors():
         from mixgrpo.runs.sample_files import sample_to_files
 
-        for path in sample_to_files(run, prompts, out, steps=steps, seed=seed, fraction=fraction):
+        for path in sample_to_files(
+            run, prompts, out, steps=steps, seed=seed, fraction=fraction, checkpoint=checkpoint
+        ):
             typer.echo(str(path))
 
 
@@ -38,14 +41,31 @@ def evaluate(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Euler steps. Default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise, the same for both models.")] = 0,
+    checkpoint: Checkpoint = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Compare a run's tuned model with its base on held-out prompts, per kind, from the same noise."""
     with training_errors():
         from mixgrpo.runs.comparison import compare, print_comparison
 
-        result = compare(run, count=count, steps=steps, seed=seed)
+        result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
         if as_json:
             typer.echo(json.dumps(result, indent=2))
         else:
             print_comparison(result)
+
+
+def export(
+    run: RunPath,
+    checkpoint: Checkpoint = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Merge LoRA adapters into the network.")] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16, for full networks.", show_default="the recipe's")
+    ] = None,
+) -> None:
+    """Write a run's result for diffusers, at any time: from its last checkpoint, its best one or any other."""
+    with training_errors():
+        from mixgrpo.runs.export import export_run
+
+        for path in export_run(run, checkpoint or "last", merge=merge, dtype=dtype):
+            typer.echo(str(path))

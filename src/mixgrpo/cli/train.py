@@ -32,12 +32,12 @@ def train(
         start(settings, folder)
 
 
-def resume(run: RunPath) -> None:
-    """Continue a run from its last checkpoint, exactly as if it had never stopped."""
+def resume(run: RunPath, overrides: Overrides = None) -> None:
+    """Continue a run from its last checkpoint, exactly as if it had never stopped, or with changes to its recipe."""
     with training_errors(), _process_group():
         from mixgrpo.runs.run import resume
 
-        resume(run)
+        resume(run, overrides)
 
 
 def _new_folder(name: str) -> Path:

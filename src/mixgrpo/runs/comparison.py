@@ -19,6 +19,7 @@ from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.scoring import to_pil
 
+from .atomic import save_image, write_json
 from .evaluation import Evaluation, evaluate, per_kind
 from .sheet import Tile, sheet
 from .tuned import load_tuned
@@ -26,11 +27,13 @@ from .tuned import load_tuned
 _SHOWN = 24  # prompts on the sheet
 
 
-def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> dict[str, Any]:
-    """Per reward and kind: base, tuned and their difference prompt by prompt, each with its 95% interval. Also saves a
-    sheet of images in the run's folder: base on the left, tuned on the right, with the first reward's scores.
+def compare(
+    run: Path, *, count: int | None, steps: int | None, seed: int, checkpoint: str | None = None
+) -> dict[str, Any]:
+    """Per reward and kind: base, tuned and their difference prompt by prompt, each with its 95% interval. Saved in
+    the run's folder, with a sheet of images: base on the left, tuned on the right, with the first reward's scores.
     """
-    tuned = load_tuned(run, distributed.device())
+    tuned = load_tuned(run, distributed.device(), checkpoint)
     recipe = tuned.recipe
     prompts = spread(evaluation_prompts(recipe.prompts.evaluation), count or recipe.evaluation.prompts)
     rewards = find_rewards(recipe.rewards)
@@ -56,9 +59,10 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         for i in shown
     ]
     picture_file = run / "before-after.png"
-    sheet(tiles, columns=4).save(picture_file)
-    return {
+    save_image(picture_file, sheet(tiles, columns=4))
+    result: dict[str, Any] = {
         "run": str(run),
+        "checkpoint": checkpoint,
         "pictures": str(picture_file),
         "prompts": len(prompts),
         "steps": steps,
@@ -66,6 +70,8 @@ def compare(run: Path, *, count: int | None, steps: int | None, seed: int) -> di
         "micro_batch": micro_batch,
         "rewards": {name: _per_kind(before.scores[name], after.scores[name], prompts) for name in rewards},
     }
+    write_json(run / "comparison.json", result)
+    return result
 
 
 def _per_kind(before: Tensor, after: Tensor, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the metrics of the last iterations mean: advice in one sentence, and whether training must stop."""
+"""What the metrics of the last iterations mean: advice, and whether training must stop."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,51 +7,88 @@ from typing import Any
 
 from mixgrpo.recipe.schema import Recipe
 
-_LARGEST_ERROR = 0.1  # of the clip range
+_ENOUGH = 20  # iterations before flat rewards mean something
 _FALLING = 3.0  # standard errors
 _EXPLODED = 100.0  # times the usual gradient
 _USUAL_AFTER = 5  # iterations
 
 
-def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
-    """The first finding that applies, from what makes training pointless to what makes it slow. Empty if none does."""
+def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> list[str]:
+    """Every finding that applies, from what makes training pointless to what makes it slow."""
+    return [finding for finding in (check(recent, recipe) for check in _CHECKS) if finding]
+
+
+def _mismatch(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     clip = recipe.objective.clip_range
     error = max(metrics.get("first_ratio_error", 0.0) for metrics in recent)
-    clipped = fmean(metrics.get("clip_fraction", 0.0) for metrics in recent)
-    skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
+    if error < clip:  # as in the preflight
+        return ""
+    return (
+        f"rollout and update disagree: |ratio - 1| is {error:.0e} where clip_range is {clip:.0e}, so the clip acts on "
+        "rounding. Raise objective.clip_range or use model.dtype=float32."
+    )
+
+
+def _failed_scores(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     failed = {name: sum(metrics["failed_scores"][name] for metrics in recent) for name in recipe.rewards}
-    if error > _LARGEST_ERROR * clip:
-        return (
-            f"rollout and update disagree: |ratio - 1| is {error:.0e} where clip_range is {clip:.0e}, so the clip acts "
-            "on rounding. Raise objective.clip_range or use model.dtype=float32."
-        )
-    if skipped > 0.5:
-        return (
-            f"{skipped:.0%} of the groups have equal rewards and are skipped: use a graded reward, a larger "
-            "rollout.group_size or a higher sde.noise_level."
-        )
-    if any(failed.values()):
-        counts = ", ".join(f"{count} by {name}" for name, count in failed.items() if count)
-        return f"scores failed: {counts}; those images were left out of their groups. metrics.jsonl has the reasons."
-    if clipped > 0.8:
-        return f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.minibatches."
-    if all(_trend(recent, name) < -_FALLING for name in recipe.weights):
-        return (
-            f"{', '.join(recipe.weights)} falls: the updates are mostly noise. Lower update.learning_rate, use "
-            "update.schedule=linear, or more prompts per iteration; an earlier checkpoint is better than this one."
-        )
+    counts = ", ".join(f"{count} by {name}" for name, count in failed.items() if count)
+    if not counts:
+        return ""
+    return f"scores failed: {counts}; those images were left out of their groups. metrics.jsonl has the reasons."
+
+
+def _skipped_groups(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
+    if skipped <= 0.5:
+        return ""
+    return (
+        f"{skipped:.0%} of the groups have equal rewards and are skipped: use a graded reward, a larger "
+        "rollout.group_size or a higher sde.noise_level."
+    )
+
+
+def _clipping(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    clipped = _clip_fraction(recent)
+    return (
+        ""
+        if clipped <= 0.8
+        else (f"{clipped:.0%} of the ratios are clipped: lower update.learning_rate or update.minibatches.")
+    )
+
+
+def _falling(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    if not all(_trend(recent, name) < -_FALLING for name in recipe.weights):
+        return ""
+    return (
+        f"{', '.join(recipe.weights)} falls: the updates are mostly noise. Lower update.learning_rate, use "
+        "update.schedule=linear, or more prompts per iteration; an earlier checkpoint is better than this one."
+    )
+
+
+def _hacking(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     rising = [name for name in recipe.weights if _trend(recent, name) > 2]
     falling = [name for name in recipe.rewards if name not in recipe.weights and _trend(recent, name) < -2]
-    if rising and falling:
-        return (
-            f"{', '.join(rising)} rises while {', '.join(falling)} falls: reward hacking. Stop here, or raise "
-            "objective.kl_weight; `mixgrpo sample --hybrid 0.8` reduces it."
-        )
+    if not (rising and falling):
+        return ""
+    return (
+        f"{', '.join(rising)} rises while {', '.join(falling)} falls: reward hacking. Stop here, or raise "
+        "objective.kl_weight; `mixgrpo sample --hybrid 0.8` reduces it."
+    )
+
+
+def _too_slow(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     moving = any(abs(_trend(recent, name)) > 1 for name in recipe.weights)
     # With a single mini-batch no ratio ever leaves 1.
-    if len(recent) >= 20 and not moving and clipped < 0.01 and recipe.update.minibatches > 1:
-        return "rewards are flat and no ratio reaches the clip range: a higher update.learning_rate may help."
-    return ""
+    if len(recent) < _ENOUGH or moving or _clip_fraction(recent) >= 0.01 or recipe.update.minibatches == 1:
+        return ""
+    return "rewards are flat and no ratio reaches the clip range: a higher update.learning_rate may help."
+
+
+_CHECKS = (_mismatch, _failed_scores, _skipped_groups, _clipping, _falling, _hacking, _too_slow)
+
+
+def _clip_fraction(recent: Sequence[dict[str, Any]]) -> float:
+    return fmean(metrics.get("clip_fraction", 0.0) for metrics in recent)
 
 
 def exploded(recent: Sequence[dict[str, Any]]) -> str:

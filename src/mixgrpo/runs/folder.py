@@ -1,22 +1,28 @@
-"""A run's folder: what was asked for, where it ran, what happened, what came out.
+"""A run's folder.
 
-recipe.yaml        the resolved configuration
+recipe.yaml        the resolved recipe
 environment.json   the run's name, versions and hardware
 metrics.jsonl      one line per iteration: the source of truth
 samples/           images of the same prompts from the same noise, at each evaluation
 evaluation-*.json  rewards on the evaluation prompts, before training, on the way, and after
+best.json          the iteration with the best evaluation
 checkpoints/       all state
 lora/              the result of a LoRA run, for `pipe.load_lora_weights`
 transformer/       the result of a full run, in diffusers' format; a folder of its name for each trained network
+run.lock           held by the process that is training
 """
 
+import fcntl
+import io
 import json
 import os
 import platform
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ruamel.yaml import YAML
@@ -25,7 +31,15 @@ from mixgrpo.parallel import distributed
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
 
+from .atomic import write_json, write_text
+from .checkpoints import Checkpoints, name_of
+
 _PACKAGES = ("mixgrpo", "torch", "diffusers", "transformers", "peft", "numpy")
+
+
+class Best(NamedTuple):
+    iteration: int
+    value: float
 
 
 class RunFolder:
@@ -34,7 +48,7 @@ class RunFolder:
         self.recipe = path / "recipe.yaml"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples"
-        self.checkpoints = path / "checkpoints"
+        self.checkpoints = Checkpoints(path / "checkpoints")
         self.lora = path / "lora"
 
     def network(self, name: str) -> Path:
@@ -42,20 +56,18 @@ class RunFolder:
         return self.path / name
 
     def evaluation(self, iteration: int) -> Path:
-        return self.path / f"evaluation-{iteration:06}.json"
+        return self.path / f"evaluation-{name_of(iteration)}.json"
 
     def create(self, recipe: Recipe) -> None:
-        """Done by the first process only."""
+        """Done by the first process only. A folder whose run never trained an iteration can be used again."""
         if distributed.rank() != 0:
             return
-        if self.recipe.exists():
+        if self.checkpoints.iterations() or self.metrics.exists():
             raise FileExistsError(
                 f"{self.path} holds a run already: continue it with `mixgrpo resume {self.path}`, "
                 "or name another folder"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        with self.recipe.open("w", encoding="utf-8") as file:
-            YAML().dump(recipe.model_dump(mode="json"), file)
         environment = {
             "name": f"{self.path.name}-{secrets.token_hex(3)}",
             "packages": {name: version(name) for name in _PACKAGES},
@@ -64,13 +76,19 @@ class RunFolder:
             "cores": os.cpu_count(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         }
-        (self.path / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+        write_json(self.path / "environment.json", environment)
+        self.write_recipe(recipe)
 
-    def load_recipe(self) -> Recipe:
-        """The recipe that the run was started with."""
+    def write_recipe(self, recipe: Recipe) -> None:
+        text = io.StringIO()
+        YAML().dump(recipe.model_dump(mode="json"), text)
+        write_text(self.recipe, text.getvalue())
+
+    def load_recipe(self, overrides: list[str] | None = None) -> Recipe:
+        """The recipe that the run was started with, changed by `key=value` overrides."""
         if not self.recipe.is_file():
             raise FileNotFoundError(f"{self.path} holds no run: it has no recipe.yaml")
-        return load_recipe(str(self.recipe))
+        return load_recipe(str(self.recipe), overrides or [])
 
     @property
     def name(self) -> str:
@@ -78,24 +96,60 @@ class RunFolder:
         environment = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
         return str(environment["name"])
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """One process at a time trains in a folder. The system releases the lock if the process dies."""
+        with (self.path / "run.lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise BlockingIOError(f"{self.path} is being trained by {owner}: stop that run first") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
+
     def append(self, line: dict[str, Any]) -> None:
         with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(_without_nan(line)) + "\n")
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Complete lines: a crash may have left half of the last one."""
+    def lines(self) -> tuple[list[dict[str, Any]], int]:
+        """The complete lines of metrics.jsonl, and the number of damaged ones: a crash may have left half a line."""
         lines: list[dict[str, Any]] = []
+        damaged = 0
         if self.metrics.exists():
-            for text in self.metrics.read_text(encoding="utf-8").splitlines():
+            for text in self.metrics.read_bytes().split(b"\n"):
+                if not text.strip():
+                    continue
                 try:
-                    lines.append(json.loads(text))
-                except json.JSONDecodeError:
-                    break
-        return lines
+                    line = json.loads(text)
+                    line["iteration"] + 0
+                except (ValueError, TypeError, KeyError):
+                    damaged += 1
+                else:
+                    lines.append(line)
+        return lines, damaged
 
     def drop_from(self, iteration: int) -> None:
         """Drop the metrics of iterations that a resumed run will repeat."""
-        kept = [line for line in self.lines() if line["iteration"] < iteration]
-        temporary = self.metrics.with_suffix(".part")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        temporary.replace(self.metrics)
+        lines, _ = self.lines()
+        kept = [json.dumps(line) + "\n" for line in lines if line["iteration"] < iteration]
+        write_text(self.metrics, "".join(kept))
+
+    def best(self) -> Best | None:
+        file = self.path / "best.json"
+        return Best(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def write_best(self, best: Best) -> None:
+        write_json(self.path / "best.json", best._asdict())
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: None stands for it."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -47,8 +47,9 @@ class Progress:
             failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
             if again or failed:
                 self.say(f"      {name}: {again} scores retried, {failed} failed and left out. {why}".rstrip())
-        if (metrics["iteration"] + 1) % _TREND == 0 and (words := diagnose(recent, self._recipe)):
-            self.say(f"      {words}")
+        if (metrics["iteration"] + 1) % _TREND == 0:
+            for finding in diagnose(recent, self._recipe):
+                self.say(f"      {finding}")
 
     def evaluated(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
         means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())

@@ -1,14 +1,12 @@
 """A run from start to end: a folder, evaluations, checkpoints, progress, and a clean stop on request."""
 
 import json
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,21 +18,24 @@ from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.training import checkpoint
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.scoring import to_pil
 from mixgrpo.training.trainer import Metrics, Trainer
 from mixgrpo.training.weights import TrainingStopped
 
+from .atomic import save_image, write_json
+from .checkpoints import name_of
+from .continuation import CannotContinue, check_changes, find_checkpoint
 from .diagnosis import exploded
 from .evaluation import evaluate, per_kind
 from .export import export
-from .folder import RunFolder
+from .folder import Best, RunFolder
 from .preflight import preflight
 from .progress import RECENT, Progress
 from .sheet import Tile, sheet
-from .trackers import TRACKERS, Tracker, flat
+from .stopping import stop_requests
+from .trackers import Trackers
 
 _SAMPLES = 16  # images shown of each evaluation
 _SAMPLE_COLUMNS = 4
@@ -46,9 +47,11 @@ def start(recipe: Recipe, folder: Path) -> None:
     _train_from_folder(recipe, folder)
 
 
-def resume(folder: Path) -> None:
-    """Continue a run from its last checkpoint, exactly as if it had never stopped."""
-    _train_from_folder(RunFolder(folder).load_recipe(), folder)
+def resume(folder: Path, overrides: list[str] | None = None) -> None:
+    """Continue a run from its newest complete checkpoint, exactly as if it had never stopped. `overrides`: changes to
+    its recipe.
+    """
+    _train_from_folder(RunFolder(folder).load_recipe(overrides), folder)
 
 
 def _train_from_folder(recipe: Recipe, folder: Path) -> None:
@@ -70,78 +73,127 @@ class Run:
             )
         self.progress = Progress(trainer.recipe)
         self.recent: deque[Metrics] = deque(maxlen=RECENT)
-        self.trackers: dict[str, Tracker] = {}
+        self.trackers = Trackers(self.progress.say)
 
     def run(self) -> None:
-        try:
-            self._run()
-        except torch.OutOfMemoryError as error:
-            raise TrainingStopped(
-                f"out of memory in iteration {self.trainer.iteration}: {error}\nLower rollout.micro_batch, now "
-                f"{self.trainer.recipe.rollout.micro_batch}, or set update.gradient_checkpointing=true or tune=lora."
-            ) from error
+        """To the last iteration, or until a stop is requested."""
+        first = distributed.rank() == 0
+        with ExitStack() as stack:
+            stop = stack.enter_context(stop_requests(quiet=not first))
+            if first:
+                stack.enter_context(self.folder.lock())
+            self._continue()
+            if first:
+                stack.enter_context(self.trackers.open(self.trainer.recipe, self.folder))
+            try:
+                finished = self._train(stop)
+            except torch.OutOfMemoryError as error:
+                raise TrainingStopped(
+                    f"out of memory in iteration {self.trainer.iteration}: {error}\nLower rollout.micro_batch, now "
+                    f"{self.trainer.recipe.rollout.micro_batch}, or set update.gradient_checkpointing=true or tune=lora"
+                ) from error
+            if finished:
+                self._finish()
 
-    def _run(self) -> None:
-        trainer, recipe = self.trainer, self.trainer.recipe
-        newest = checkpoint.latest(self.folder.checkpoints)
-        if newest is not None:
-            trainer.restore(checkpoint.load(newest))
-        self.recent.extend(line for line in self.folder.lines() if line["iteration"] < trainer.iteration)
-        if distributed.rank() == 0:
-            self.folder.drop_from(trainer.iteration)
-            self.trackers = {name: TRACKERS[name](recipe, self.folder) for name in recipe.trackers}
-        with _stop_requests() as stop:
-            if trainer.iteration == 0:
-                self._preflight()
-                self._save()
-            stopping = False
-            while trainer.iteration < recipe.iterations and not stopping:
-                metrics = trainer.iterate()
-                stopping = any(distributed.gather(stop.is_set()))
-                done = trainer.iteration
-                if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
-                    self._evaluate_start()
-                    metrics["evaluation"] = self._evaluate(done)
-                self._record(metrics)
-                if why := exploded(self.recent):
-                    raise TrainingStopped(f"{why}; the last checkpoint is from before.")
-                if done % recipe.save.every == 0 or done == recipe.iterations or stopping:
-                    self._save()
-        for tracker in self.trackers.values():
-            tracker.close()
-        if trainer.iteration < recipe.iterations:
-            self.progress.say(f"stopped after iteration {trainer.iteration}: mixgrpo resume {self.folder.path}")
+    def _continue(self) -> None:
+        """From the newest complete checkpoint, which all processes must see."""
+        trainer, checkpoints = self.trainer, self.folder.checkpoints
+        found = find_checkpoint(self.folder) if distributed.rank() == 0 else (None, [])
+        iteration, said = distributed.gather(found)[0]
+        for sentence in said:
+            self.progress.say(sentence)
+        if iteration is None:
             return
+        if not all(distributed.gather(iteration in checkpoints.iterations())):
+            raise CannotContinue(
+                f"some processes do not see checkpoint {name_of(iteration)} in {checkpoints.path}: the run's folder "
+                "must be on a disk that all nodes share"
+            )
+        changed = check_changes(checkpoints.facts(iteration)["recipe"], trainer.recipe.model_dump(mode="json"))
+        trainer.restore(checkpoints.load(iteration))
+        self.progress.say(
+            f"continuing from iteration {iteration}" + (f"; changed: {', '.join(changed)}" if changed else "")
+        )
+        lines, _ = self.folder.lines()
+        self.recent.extend(line for line in lines if line["iteration"] < iteration)
         if distributed.rank() == 0:
-            export(trainer, self.folder)
+            checkpoints.set_aside_after(iteration)
+            self.folder.drop_from(iteration)
+            self.folder.write_recipe(trainer.recipe)
+
+    def _train(self, stop: threading.Event) -> bool:
+        """Whether the last iteration is done."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        if trainer.iteration == 0 and not self.folder.checkpoints.iterations():
+            for finding in preflight(trainer, self.evaluated_on):
+                self.progress.found(finding)
+                if not finding.ok:
+                    raise TrainingStopped(f"Preflight failed: {finding.what}: no ({finding.detail}).")
+                if any(distributed.gather(stop.is_set())):
+                    self.progress.say("stopped before the first iteration")
+                    return False
+            self._save()
+        stopping = False
+        while trainer.iteration < recipe.iterations and not stopping:
+            metrics = trainer.iterate()
+            stopping = any(distributed.gather(stop.is_set()))
+            done = trainer.iteration
+            best = None
+            if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
+                self._evaluate_start()
+                metrics["evaluation"] = self._evaluate(done)
+                best = self._better(done, metrics["evaluation"])
+            self._record(metrics)
+            if why := exploded(self.recent):
+                raise TrainingStopped(
+                    f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
+                    "update.learning_rate=...` continues from it."
+                )
+            if done % recipe.save.every == 0 or done == recipe.iterations or stopping or best:
+                self._save(best)
+        if trainer.iteration < recipe.iterations:
+            self.progress.say(
+                f"stopped after iteration {trainer.iteration}. Continue: mixgrpo resume {self.folder.path}\n"
+                f"The result so far: mixgrpo export {self.folder.path}"
+            )
+        return trainer.iteration >= recipe.iterations
+
+    def _finish(self) -> None:
+        trainer = self.trainer
+        if distributed.rank() == 0:
+            with trainer.policy.weights.averaged():
+                dtype = getattr(torch, trainer.recipe.model.dtype)
+                export(trainer.model, self.folder, lora=trainer.recipe.tune == "lora", dtype=dtype)
         before = self._evaluate_start()
         after = self._evaluate(trainer.iteration)
-        if distributed.rank() == 0:
-            self.progress.finish(self.folder.path, before, after)
-
-    def _preflight(self) -> None:
-        for finding in preflight(self.trainer, self.evaluated_on):
-            self.progress.found(finding)
-            if not finding.ok:
-                raise TrainingStopped(f"Preflight failed: {finding.what}: no ({finding.detail}).")
+        self.trackers.log_evaluation(trainer.iteration, after)
+        if distributed.rank() == 0 and (best := self._better(trainer.iteration, after)):
+            self.folder.write_best(best)
+        self.progress.finish(self.folder.path, before, after)
 
     def _record(self, metrics: Metrics) -> None:
         self.recent.append(metrics)
+        if distributed.rank() == 0:
+            self.folder.append(metrics)
+            self.progress.show([*self.recent])
+            self.trackers.log(metrics)
+
+    def _save(self, new_best: Best | None = None) -> None:
         if distributed.rank() != 0:
             return
-        self.folder.append(metrics)
-        self.progress.show([*self.recent])
-        for name in [*self.trackers]:
-            try:
-                self.trackers[name].log(metrics["iteration"], flat(metrics))
-            except Exception as error:  # whatever an external service raises: training goes on without it
-                self.progress.say(f"tracker {name} failed and is not used any more: {error}")
-                del self.trackers[name]
+        trainer, best = self.trainer, new_best or self.folder.best()
+        spare = {best.iteration} if best else set()
+        if not self.folder.evaluation(0).is_file():
+            spare.add(0)
+        recipe = trainer.recipe.model_dump(mode="json")
+        self.folder.checkpoints.save(trainer.snapshot(), recipe, trainer.recipe.save.keep, spare)
+        if new_best is not None:
+            self.folder.write_best(new_best)
 
-    def _save(self) -> None:
-        if distributed.rank() == 0:
-            keep_start = not self.folder.evaluation(0).is_file()
-            checkpoint.save(self.folder.checkpoints, self.trainer.snapshot(), self.trainer.recipe.save.keep, keep_start)
+    def _better(self, iteration: int, evaluation: dict[str, Any]) -> Best | None:
+        """By the last of the rewards that are trained on. None if an earlier iteration was at least as good."""
+        value, best = evaluation[[*self.trainer.recipe.weights][-1]]["overall"], self.folder.best()
+        return Best(iteration, value) if best is None or value > best.value else None
 
     def _evaluate_start(self) -> dict[str, Any]:
         """The model before training, from its checkpoint. Made when there is something to compare with, so that the
@@ -152,9 +204,10 @@ class Run:
         result: dict[str, Any] | None = distributed.gather(known)[0]
         if result is not None:
             return result
-        start = checkpoint.load_weights(self.folder.checkpoints / checkpoint.name_of(0)) if first else {}
-        with self.trainer.policy.weights.with_weights(start):
-            return self._draw_and_score(0)
+        with self.trainer.policy.weights.with_weights(self.folder.checkpoints.load_weights(0) if first else {}):
+            result = self._draw_and_score(0)
+        self.trackers.log_evaluation(0, result)
+        return result
 
     def _evaluate(self, iteration: int) -> dict[str, Any]:
         with self.trainer.policy.weights.averaged():
@@ -189,26 +242,9 @@ class Run:
             frames = [to_pil(image) for part in per_rank for _, image in sorted(part.shown.items())]
             tiles = [Tile(image, self.evaluated_on[i].text) for i, image in zip(shown, frames, strict=True)]
             self.folder.samples.mkdir(exist_ok=True)
-            sheet(tiles, _SAMPLE_COLUMNS).save(self.folder.samples / f"{checkpoint.name_of(iteration)}.png")
-            text = json.dumps({"iteration": iteration, "rewards": result}, indent=2)
-            self.folder.evaluation(iteration).write_text(text + "\n", encoding="utf-8")
+            file = self.folder.samples / f"{name_of(iteration)}.png"
+            save_image(file, sheet(tiles, _SAMPLE_COLUMNS))
+            self.trackers.log_samples(iteration, file)
+            write_json(self.folder.evaluation(iteration), {"iteration": iteration, "rewards": result})
             self.progress.evaluated(iteration, result, time.perf_counter() - begin)
         return result
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM request a stop after the current iteration; a second one stops at once."""
-    requested = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if requested.is_set():
-            raise KeyboardInterrupt
-        requested.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

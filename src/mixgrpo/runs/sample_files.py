@@ -16,13 +16,20 @@ from .tuned import hybrid, load_tuned
 
 
 def sample_to_files(
-    run: Path, texts: Sequence[str], out: Path, *, steps: int, seed: int, fraction: float
+    run: Path, texts: Sequence[str], out: Path, *, steps: int, seed: int, fraction: float, checkpoint: str | None = None
 ) -> Iterator[Path]:
     """Yields the paths as the files are written; settings.json records how they were made."""
-    tuned = load_tuned(run, distributed.device())
+    tuned = load_tuned(run, distributed.device(), checkpoint)
     recipe, prompts = tuned.recipe, prompts_of(texts)
     out.mkdir(parents=True, exist_ok=True)
-    settings = {"run": str(run), "prompts": [*texts], "steps": steps, "seed": seed, "hybrid": fraction}
+    settings = {
+        "run": str(run),
+        "prompts": [*texts],
+        "steps": steps,
+        "seed": seed,
+        "hybrid": fraction,
+        "checkpoint": checkpoint,
+    }
     (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     images = images_of(
         tuned.model,

@@ -4,8 +4,13 @@ A tracker that cannot start stops the run at once; one that fails later is repor
 continues its record.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
 
 from mixgrpo.recipe.schema import Recipe
 
@@ -14,6 +19,8 @@ from .folder import RunFolder
 
 class Tracker(Protocol):
     def log(self, iteration: int, values: Mapping[str, float]) -> None: ...
+
+    def log_image(self, iteration: int, file: Path) -> None: ...
 
     def close(self) -> None: ...
 
@@ -27,6 +34,10 @@ class TensorBoard:
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, iteration)
+
+    def log_image(self, iteration: int, file: Path) -> None:
+        with Image.open(file) as image:
+            self._writer.add_image("samples", np.asarray(image.convert("RGB")), iteration, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()
@@ -47,6 +58,11 @@ class WeightsAndBiases:
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=iteration)
 
+    def log_image(self, iteration: int, file: Path) -> None:
+        import wandb
+
+        self._run.log({"samples": wandb.Image(str(file))}, step=iteration)
+
     def close(self) -> None:
         self._run.finish()
 
@@ -61,6 +77,9 @@ class Trackio:
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         self._trackio.log({**values, "iteration": iteration})
 
+    def log_image(self, iteration: int, file: Path) -> None:
+        self._trackio.log({"samples": self._trackio.Image(str(file)), "iteration": iteration})
+
     def close(self) -> None:
         self._trackio.finish()
 
@@ -70,6 +89,45 @@ TRACKERS: dict[str, Callable[[Recipe, RunFolder], Tracker]] = {
     "wandb": WeightsAndBiases,
     "trackio": Trackio,
 }
+
+
+class Trackers:
+    """All of a run's trackers. `say` prints a line."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._open: dict[str, Tracker] = {}
+
+    @contextmanager
+    def open(self, recipe: Recipe, folder: RunFolder) -> Iterator[None]:
+        """They are closed on every way out."""
+        for name in recipe.trackers:
+            try:
+                self._open[name] = TRACKERS[name](recipe, folder)
+            except ImportError as error:
+                raise ValueError(f"trackers: {name} is not installed: pip install 'mixgrpo[{name}]'") from error
+        try:
+            yield
+        finally:
+            for tracker in self._open.values():
+                tracker.close()
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        self._each(lambda tracker: tracker.log(metrics["iteration"], flat(metrics)))
+
+    def log_evaluation(self, iteration: int, rewards: Mapping[str, Any]) -> None:
+        self._each(lambda tracker: tracker.log(iteration, flat({"evaluation": rewards})))
+
+    def log_samples(self, iteration: int, file: Path) -> None:
+        self._each(lambda tracker: tracker.log_image(iteration, file))
+
+    def _each(self, log: Callable[[Tracker], None]) -> None:
+        for name in [*self._open]:
+            try:
+                log(self._open[name])
+            except Exception as error:  # whatever an external service raises: training goes on without it
+                self._say(f"tracker {name} failed and is not used any more: {error}")
+                del self._open[name]
 
 
 def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

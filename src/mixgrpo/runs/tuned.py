@@ -1,5 +1,6 @@
 """The result of a run: the tuned model, the base model, and a mix of both."""
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.sampling.field import Conditioning, VelocityField
-from mixgrpo.training.policy import ModelContext, same_model, without_adapters
+from mixgrpo.training.policy import ModelContext, make_trainable, same_model, without_adapters
 
 from .folder import RunFolder
 
@@ -25,21 +26,62 @@ class Tuned:
     """Context manager that yields the model as it was before training."""
 
 
-def load_tuned(folder: Path, device: torch.device) -> Tuned:
+def load_tuned(folder: Path, device: torch.device, checkpoint: str | None = None) -> Tuned:
+    """The finished result; or a checkpoint: `last`, `best` or an iteration. None: the result if there is one, or the
+    last checkpoint.
+    """
     run = RunFolder(folder)
     recipe = run.load_recipe()
-    model = load_model(recipe.model, device)
-    results = [run.lora] if recipe.tune == "lora" else [run.network(name) for name in model.networks]
-    if not all(result.is_dir() for result in results):
-        raise FileNotFoundError(f"{folder} has no result yet: finish the run with `mixgrpo resume {folder}`")
+    names = [run.lora] if recipe.tune == "lora" else [run.network("transformer")]
+    if checkpoint is None and all(path.is_dir() for path in names):
+        return _from_result(run, recipe, load_model(recipe.model, device))
+    iteration = _iteration(run, checkpoint or "last")
+    return _from_checkpoint(run, recipe, load_model(recipe.model, device), iteration)
+
+
+def _iteration(run: RunFolder, checkpoint: str) -> int:
+    known = ", ".join(map(str, run.checkpoints.iterations())) or "none"
+    if checkpoint == "last":
+        iteration, _ = run.checkpoints.newest()
+        if iteration is None:
+            raise FileNotFoundError(f"{run.path} has no result and no complete checkpoint yet")
+        return iteration
+    if checkpoint == "best":
+        best = run.best()
+        if best is None:
+            raise ValueError(f"{run.path} has not been evaluated during training: name a checkpoint, one of {known}")
+        checkpoint = str(best.iteration)
+    if not checkpoint.isdecimal() or int(checkpoint) not in run.checkpoints.iterations():
+        raise ValueError(f"--checkpoint {checkpoint}: must be last, best or one of {known}")
+    run.checkpoints.verify(int(checkpoint))
+    return int(checkpoint)
+
+
+def _from_result(run: RunFolder, recipe: Recipe, model: FlowModel) -> Tuned:
     if recipe.tune == "lora":
         model.pipeline.load_lora_weights(run.lora)
         return Tuned(recipe, model, partial(without_adapters, model))
     tuned = {
-        name: type(base).from_pretrained(run.network(name), dtype=base.dtype).to(device).eval().requires_grad_(False)
+        name: type(base).from_pretrained(run.network(name), dtype=base.dtype).to(model.device)
         for name, base in model.networks.items()
     }
+    for network in tuned.values():
+        network.eval().requires_grad_(False)
     return Tuned(recipe, model.with_networks(tuned), partial(same_model, model))
+
+
+def _from_checkpoint(run: RunFolder, recipe: Recipe, model: FlowModel, iteration: int) -> Tuned:
+    """With the averaged weights, if there are any: those that are evaluated and exported."""
+    lora = recipe.tune == "lora"
+    tuned = model if lora else model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()})
+    parameters = make_trainable(tuned, recipe)
+    saved = run.checkpoints.load_weights(iteration, "average") or run.checkpoints.load_weights(iteration)
+    for name, parameter in parameters.items():
+        parameter.data.copy_(saved[name])
+        parameter.requires_grad_(False)
+    for network in tuned.networks.values():
+        network.eval()
+    return Tuned(recipe, tuned, partial(without_adapters, tuned) if lora else partial(same_model, model))
 
 
 @dataclass(frozen=True)

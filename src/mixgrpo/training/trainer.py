@@ -20,10 +20,10 @@ from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import Plan, ode_plan
 
-from . import checkpoint
 from .generation import Generation, generate
 from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
+from .snapshot import Snapshot
 from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities
 from .weights import TrainingStopped, learning_rate
 
@@ -203,10 +203,10 @@ class Trainer:
         with torch.autocast(self.model.device.type, dtype, enabled=dtype != torch.float32):
             yield
 
-    def snapshot(self) -> checkpoint.Snapshot:
+    def snapshot(self) -> Snapshot:
         return self.policy.weights.snapshot(self.iteration)
 
-    def restore(self, state: checkpoint.Snapshot) -> None:
+    def restore(self, state: Snapshot) -> None:
         self.policy.weights.restore(state)
         self.iteration = state.iteration
 

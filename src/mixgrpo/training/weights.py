@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.sections import UpdateConfig
 
-from . import checkpoint
+from .snapshot import Snapshot, restore, take_snapshot
 
 
 class TrainingStopped(RuntimeError):
@@ -86,14 +86,14 @@ class TrainedWeights:
         for name, tensor in weights.items():
             self.parameters[name].copy_(tensor)
 
-    def snapshot(self, iteration: int) -> checkpoint.Snapshot:
-        return checkpoint.snapshot(iteration, self.parameters, self.average, self.optimizer)
+    def snapshot(self, iteration: int) -> Snapshot:
+        return take_snapshot(iteration, self.parameters, self.average, self.optimizer)
 
-    def restore(self, state: checkpoint.Snapshot) -> None:
+    def restore(self, state: Snapshot) -> None:
         self.optimizer.zero_grad()
-        checkpoint.restore(state, self.parameters, self.average, self.optimizer)
+        restore(state, self.parameters, self.average, self.optimizer)
 
     def reset(self, tensors: Mapping[str, Tensor]) -> None:
         """Back to the tensors of an earlier snapshot, with a fresh optimizer."""
         self.optimizer.state.clear()
-        self.restore(checkpoint.Snapshot(0, dict(tensors)))
+        self.restore(Snapshot(0, dict(tensors)))
