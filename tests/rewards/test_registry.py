@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mixgrpo.bench.local_servers import Answer, address_where_nothing_listens, local_server
 from mixgrpo.recipe.load import RecipeError, resolve
+from mixgrpo.rewards.clients.endpoints import AllServersFailed
 from mixgrpo.rewards.entry import RewardConfig
-from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.rewards.networks.weights import MissingWeights
+from mixgrpo.rewards.registry import check_options, check_rewards, find_rewards
 
-MINIMAL = {"description": "", "model": {"path": "somewhere"}}
+MINIMAL = {"description": "", "model": {"path": "somewhere"}, "prompts": "scenes", "rewards": {"scenes": 1}}
 IMAGES = [Image.new("RGB", (64, 64), colour) for colour in ("black", "white")]
 
 
@@ -95,6 +98,20 @@ def test_invalid_options_are_errors(rewards: dict[str, object], message: str) ->
 
 
 @pytest.mark.parametrize(
+    ("label", "options", "message"),
+    [
+        ("scenes", {"url": "ftp://host"}, "rewards.scenes.url: 'ftp://host' is not a server's address"),
+        ("scenes", {"url": "http://me:s3cret@host"}, "rewards.scenes.url: an address must not contain a user or a"),
+        ("vlm-judge", {"urls": ["http://me:s3cret@host"], "model": "m"}, "rewards.vlm-judge.urls.0: an address must"),
+    ],
+)
+def test_the_address_of_a_server_is_checked(label: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        check_options(label, RewardConfig.model_validate(options))
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("scens", "rewards.scens: there is no reward 'scens'; did you mean scenes?"),
@@ -109,3 +126,37 @@ def test_an_unknown_reward_is_an_error(name: str, message: str) -> None:
 def test_a_file_without_the_function_is_an_error(custom: str) -> None:
     with pytest.raises(ValueError, match="has no function sise"):
         find_rewards({custom.replace(":size", ":sise"): RewardConfig()})
+
+
+def test_a_function_with_other_parameters_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "custom.py"
+    file.write_text("def score(prompts, completions, **rest):\n    return []\n", encoding="utf-8")
+    find_rewards({f"{file}:score": RewardConfig()})  # `images` goes into `rest`
+    file = tmp_path / "other.py"
+    file.write_text("def score(pictures, texts):\n    return []\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"its parameters are \(pictures, texts\), but it is called with images"):
+        find_rewards({f"{file}:score": RewardConfig()})
+
+
+def test_rewards_are_checked_before_anything_is_loaded(custom: str, tmp_path: Path) -> None:
+    (tmp_path / "HPS_v2.1_compressed.pt").write_bytes(b"")
+    (tmp_path / "tokenizer.json").write_bytes(b"")
+    hpsv2 = RewardConfig.model_validate({"path": str(tmp_path), "tokenizer": str(tmp_path), "device": "cpu"})
+    with local_server(lambda _: Answer(b"{}")) as server:
+        served = RewardConfig(url=server.url)
+        judge = RewardConfig.model_validate({"urls": [f"{server.url}/v1"], "model": "m"})
+        entries = {custom: RewardConfig(), "hpsv2": hpsv2, "scenes": served, "vlm-judge": judge}
+        assert check_rewards(entries).keys() == entries.keys()
+    assert [request.path for request in server.requests] == ["/version", "/v1/models"]
+
+
+@pytest.mark.parametrize("label", ["hpsv2", "pickscore", "imagereward", "clipscore", "aesthetic"])
+def test_missing_weights_are_found_without_loading(label: str) -> None:
+    with pytest.raises(MissingWeights, match=rf"rewards.{label}.path = .*: found no .* there"):
+        check_rewards({label: RewardConfig.model_validate({"device": "cpu"})})
+
+
+def test_a_server_that_is_down_is_found_at_once() -> None:
+    with pytest.raises(AllServersFailed, match=r"no server answers: http.*mixgrpo serve-reward") as error:
+        check_rewards({"scenes": RewardConfig(url=address_where_nothing_listens())})
+    assert "\n" not in str(error.value)

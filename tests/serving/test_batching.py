@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mixgrpo.rewards.clients.wire import ScoreRequest
-from mixgrpo.serving.batching import Batcher, ClientGone, RewardFailed, merge
+from mixgrpo.serving.batching import Batcher, ClientGone, RewardFailed, Scores, Stopped, merge
 
 
 def score_request(*values: int, **metadata: list[Any]) -> ScoreRequest:
@@ -33,7 +33,7 @@ class BlockedReward:
         self.called.set()
         assert self.release.wait(5)
         if "13" in prompts:
-            raise ValueError("thirteen")
+            raise ValueError("thirteen of <object at 0x7f0011223344>")
         if "14" in prompts:
             return [0.0]
         return [float(image.getpixel((0, 0))[0]) for image in images]  # type: ignore[index]
@@ -41,7 +41,7 @@ class BlockedReward:
 
 async def score_all(
     reward: BlockedReward, max_batch: int, requests: list[ScoreRequest], disconnected: Sequence[int] = ()
-) -> list[list[float] | BaseException]:
+) -> list[Scores | BaseException]:
     """The first request is scored alone; the others wait meanwhile."""
     batcher = Batcher("blocked", reward, max_batch)
 
@@ -49,7 +49,7 @@ async def score_all(
         return i in disconnected
 
     running = asyncio.create_task(batcher.run())
-    scores: list[Awaitable[list[float]]] = [asyncio.create_task(batcher.score(requests[0], still_connected))]
+    scores: list[Awaitable[Scores]] = [asyncio.create_task(batcher.score(requests[0], still_connected))]
     await asyncio.to_thread(reward.called.wait, 5)
     scores += [
         asyncio.create_task(batcher.score(request, lambda i=i: is_disconnected(i)))  # type: ignore[misc]
@@ -82,7 +82,10 @@ def test_a_request_larger_than_the_limit_is_a_batch_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("bad", "why"),
-    [(13, "the reward blocked raised ValueError: thirteen"), (14, "the reward blocked returned 1 scores for 2 images")],
+    [
+        (13, "the reward blocked failed: ValueError: thirteen of <object>"),
+        (14, "the reward blocked failed: ValueError: it returned 1 scores for 2 images, and must return one each"),
+    ],
 )
 def test_a_failing_request_does_not_affect_the_others_in_its_batch(bad: int, why: str) -> None:
     results = asyncio.run(
@@ -102,6 +105,22 @@ def test_requests_of_disconnected_clients_are_dropped() -> None:
     assert isinstance(results[1], ClientGone)
     assert results[2] == [3]
     assert reward.calls == [["1"], ["3"]]
+
+
+def test_a_batcher_that_fails_leaves_no_request_waiting() -> None:
+    async def broken() -> bool:
+        raise OSError("no such connection")
+
+    async def outcomes() -> list[Any]:
+        batcher = Batcher("never", lambda images, prompts: [], 8)
+        waiting = [asyncio.create_task(batcher.score(score_request(1), broken)) for _ in range(2)]
+        await asyncio.sleep(0)
+        ended = await asyncio.gather(batcher.run(), *waiting, return_exceptions=True)
+        return [*ended, *await asyncio.gather(batcher.score(score_request(2), still_connected), return_exceptions=True)]
+
+    ended, *requests = asyncio.run(outcomes())
+    assert isinstance(ended, OSError)
+    assert [type(request) for request in requests] == [Stopped] * 3
 
 
 def test_missing_metadata_columns_are_none() -> None:

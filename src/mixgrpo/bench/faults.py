@@ -1,7 +1,7 @@
 """What happens to scores when servers fail: a reward server and a judge, with passing and permanent faults.
 
 60 images, each with a score of its own, are sent from 8 threads, one per request. A passing fault hits every third
-request, a permanent one all of them. A score is correct, or missing (NaN, or an error that says why), or wrong:
+request, a permanent one all of them. A score is correct, or missing (none, or an error that says why), or wrong:
 anything else, such as 0 or another image's score.
 """
 
@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from mixgrpo.rewards.calling import judged
 from mixgrpo.rewards.clients.endpoints import AllServersFailed
 from mixgrpo.rewards.clients.judge import vlm_judge
 from mixgrpo.rewards.clients.remote import remote
@@ -85,17 +85,17 @@ def _outcomes(reward: Reward) -> dict[str, Any]:
             score = reward([_gray(level)], ["a gray square"])[0]
         except AllServersFailed as error:
             return str(error)
-        if math.isnan(score):
-            return "NaN"
+        if not judged(score):
+            return "no score"
         return "correct" if abs(score - level / 255) < 1e-6 else "wrong"
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(_THREADS) as pool:
         outcomes = [*pool.map(outcome, GRAY_LEVELS)]
-    errors = [text for text in outcomes if text not in ("correct", "wrong", "NaN")]
+    errors = [text for text in outcomes if text not in ("correct", "wrong", "no score")]
     return {
         "correct": outcomes.count("correct"),
-        "missing": outcomes.count("NaN") + len(errors),
+        "missing": outcomes.count("no score") + len(errors),
         "wrong": outcomes.count("wrong"),
         "seconds": time.perf_counter() - begin,
         "error": errors[0] if errors else None,

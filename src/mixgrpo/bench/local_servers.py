@@ -53,8 +53,13 @@ def local_server(answer: Callable[[Request], Answer]) -> Iterator[LocalServer]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
+        def do_GET(self) -> None:
+            self._answer(b"")
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def _answer(self, body: bytes) -> None:
             with lock:
                 request = Request(len(server.requests), self.path, dict(self.headers), body, self.client_address)
                 server.requests.append(request)

@@ -29,7 +29,9 @@ def serve_reward(
     ] = None,
     token_file: Annotated[Path | None, typer.Option(help="The file with that token.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Images per call of the reward.")] = 64,
-    max_requests: Annotated[int, typer.Option(min=1, help="Concurrent requests; further ones get status 503.")] = 128,
+    max_requests: Annotated[int, typer.Option(min=1, help="Waiting requests; further ones get status 503.")] = 128,
+    max_memory: Annotated[int, typer.Option(min=1, help="MiB of all requests; further ones get status 503.")] = 4096,
+    read_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds in which a request must arrive.")] = 30.0,
 ) -> None:
     """Serve a reward over HTTP. A recipe uses it as `rewards: {NAME: {url: "http://127.0.0.1:8300"}}`."""
     with as_sentences(ValueError, OSError, ImportError):
@@ -37,6 +39,7 @@ def serve_reward(
             raise ImportError("a reward server needs FastAPI and uvicorn: pip install 'mixgrpo[serve]'")
         from mixgrpo.rewards.clients import credentials
         from mixgrpo.serving.app import Settings, reward_app
+        from mixgrpo.serving.batching import Batcher
         from mixgrpo.serving.server import listen, serve, url
 
         if token_env is not None and token_file is not None:
@@ -46,14 +49,15 @@ def serve_reward(
             token = credentials.from_environment(token_env)
         elif token_file is not None:
             token = credentials.from_file(token_file)
-        reward = _reward(name, options or [])
+        batcher = Batcher(name, _reward(name, options or []), max_batch)
         listening = listen(host, port, token)
         typer.echo(f"serving {name} at {url(listening)}")
-        serve(reward_app(name, reward, Settings(token, max_batch, max_requests)), listening)
+        settings = Settings(token, max_requests, max_memory * 2**20, read_timeout)
+        serve(reward_app(batcher, settings), batcher, listening, read_timeout)
 
 
 def _reward(name: str, assignments: Sequence[str]) -> "Reward":
-    from mixgrpo.rewards.registry import find_reward
+    from mixgrpo.rewards.registry import check_rewards
 
     options = {}
     for assignment in assignments:
@@ -63,4 +67,4 @@ def _reward(name: str, assignments: Sequence[str]) -> "Reward":
         options[option] = parse_yaml(value, what=assignment)
     if "weight" in options:
         raise ValueError("`weight` belongs in the client's recipe; a reward server does not use it")
-    return find_reward(name, RewardConfig.model_validate(options))
+    return check_rewards({name: RewardConfig.model_validate(options)})[name]

@@ -44,6 +44,8 @@ def option_fields(factory: Callable[..., Any]) -> dict[str, Any]:
 
 def _sentence(label: str, detail: ErrorDetails, known: list[str]) -> str:
     key = ".".join(["rewards", label, *map(str, detail["loc"])])
+    if detail["type"] == "value_error":  # of a check of ours, which knows what must not be shown
+        return f"{key}: {detail['ctx']['error']}"
     if detail["type"] == "extra_forbidden":
         return f"{key} = {detail['input']!r}: unknown option; {suggestion(str(detail['loc'][-1]), known)}"
     return sentence(key, detail)

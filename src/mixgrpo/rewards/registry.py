@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from mixgrpo.section import suggestion
+from mixgrpo.section import readable, suggestion
 
+from .calling import check_parameters
 from .entry import RewardConfig
 from .functions.user_function import load_function
 from .options import checked_options
-from .reward import Reward
+from .reward import PYTHON, Checkable, Reward
 
 REWARDS: dict[str, str] = {
     "aesthetic": "mixgrpo.rewards.networks.aesthetic_predictor:aesthetic",
@@ -40,21 +41,42 @@ def find_rewards(entries: Mapping[str, RewardConfig]) -> dict[str, Reward]:
     return {label: find_reward(label, entry) for label, entry in entries.items()}
 
 
+def check_rewards(entries: Mapping[str, RewardConfig]) -> dict[str, Reward]:
+    """Finds the rewards, and their weights and servers as well: before a model is loaded, which takes much longer."""
+    rewards = find_rewards(entries)
+    for reward in rewards.values():
+        if isinstance(reward, Checkable):
+            reward.check()
+    return rewards
+
+
 def find_reward(label: str, entry: RewardConfig) -> Reward:
     """A built-in reward, the client of a reward server, or a user's function `path/to/file.py:function`."""
     name = entry.reward or label
     factory = _factory(name, entry)
     if factory is not None:
         return factory(**_options(label, factory, entry))
+    if name == PYTHON:
+        raise ValueError(
+            f"rewards.{label} was given as a Python object: continue this run in Python, with "
+            "MixGRPOTrainer(...).train(resume=True)"
+        )
     if ":" not in name:
         raise ValueError(f"rewards.{label}: {_unknown(name)}")
     function: Reward = load_function(name)
+    try:
+        check_parameters(function)
+    except TypeError as error:
+        raise ValueError(f"rewards.{label}: {error}") from None
     return function
 
 
 def check_options(label: str, entry: RewardConfig) -> None:
-    """Raises a ValueError if the entry has options that its reward does not take. Imports no torch."""
+    """Raises a ValueError if the entry names no reward or has options that it does not take. Imports no torch."""
     name = entry.reward or label
+    path, colon, function = name.rpartition(":")
+    if not label or not label.isprintable() or not function or (colon and not path):
+        raise ValueError(f"rewards.{readable(label)}: a reward is a name, or a function of your own, file.py:function")
     factory = _factory(name, entry)
     if factory is not None:
         _options(label, factory, entry)

@@ -1,9 +1,24 @@
-"""The interface of a reward: any callable `(images, prompts, **metadata) -> list[float]`.
+"""The interface of a reward: any callable `(images, prompts, **metadata)` that returns one score per image.
 
-`images` are PIL images. `metadata` has one argument per column of the prompt dataset: a list with one value per image,
-None where a row lacks the column. A score of NaN means that the image could not be judged.
+It is called by keyword. `images` are PIL images. `metadata` has one argument per column of the prompt dataset: a list
+with one value per image, None where a row lacks the column. A score of NaN means that the image could not be judged
+and may be asked for again; None means that it has no score. The reward may be a coroutine function.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
-Reward = Callable[..., list[float]]
+Reward = Callable[..., Any]
+"""What it returns is checked at each call: see `call_reward`."""
+
+PYTHON = "python"
+"""Stands in a recipe for a reward that was given as a Python object and cannot be found again by a name."""
+
+
+class Checkable(ABC):
+    """A reward that needs files or servers."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises an error of one sentence if they are missing. Loads nothing."""

@@ -3,8 +3,6 @@
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,51 +10,65 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from mixgrpo import __version__
-from mixgrpo.rewards.clients.wire import PROTOCOL, SCORE_PATH, Limits, Malformed, TooLarge, decode, encode_scores
-from mixgrpo.rewards.reward import Reward
+from mixgrpo.rewards.clients.wire import (
+    PROTOCOL,
+    SCORE_PATH,
+    VERSION_PATH,
+    Limits,
+    Malformed,
+    ScoreRequest,
+    TooLarge,
+    decode,
+    encode_scores,
+)
 
-from .batching import Batcher, ClientGone, RewardFailed
+from .batching import Batcher, ClientGone, RewardFailed, Scores, Stopped
 from .metrics import Metrics
+from .request_memory import Busy, Memory, Share
+
+
+class TooSlow(RuntimeError):
+    """A request that did not arrive in time."""
+
 
 _STATUS: dict[type[Exception], int] = {
     Malformed: 400,
+    TooSlow: 408,
     TooLarge: 413,
     ClientDisconnect: 499,
     ClientGone: 499,
     RewardFailed: 500,
+    Busy: 503,
+    Stopped: 503,
 }
+_HEADERS = {408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
 
 
 @dataclass(frozen=True)
 class Settings:
     token: str | None = None
     """The token that clients must send, if any."""
-    max_batch: int = 64
-    """Images per call of the reward, unless a single request has more."""
     max_requests: int = 128
-    """Open requests, from their first byte to the response. This bounds the memory."""
+    """Requests that wait or are scored."""
+    memory: int = 4 * 2**30
+    """Bytes of all requests together: their bodies, also those that are still arriving, and their decoded images."""
+    read_timeout: float = 30.0
+    """Seconds within which a request must arrive."""
     limits: Limits = field(default_factory=Limits)
 
 
-def reward_app(name: str, reward: Reward, settings: Settings) -> FastAPI:
-    service = RewardService(Batcher(name, reward, settings.max_batch), settings)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        batching = asyncio.create_task(service.batcher.run())
-        yield
-        batching.cancel()
-
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+def reward_app(batcher: Batcher, settings: Settings) -> FastAPI:
+    service = RewardService(batcher, settings)
+    app = FastAPI(openapi_url=None)
     authenticated = Depends(service.check_token)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/version", dependencies=[authenticated])
+    @app.get(VERSION_PATH, dependencies=[authenticated])
     async def version() -> dict[str, Any]:
-        return {"reward": name, "mixgrpo": __version__, "protocol": PROTOCOL}
+        return {"reward": batcher.name, "mixgrpo": __version__, "protocol": PROTOCOL}
 
     @app.get("/metrics", dependencies=[authenticated])
     async def metrics() -> dict[str, Any]:
@@ -73,6 +85,7 @@ class RewardService:
     def __init__(self, batcher: Batcher, settings: Settings) -> None:
         self.batcher, self._settings = batcher, settings
         self._open_requests = 0
+        self._memory = Memory(settings.memory)
         self._metrics = Metrics()
 
     async def check_token(self, request: Request) -> None:
@@ -84,6 +97,7 @@ class RewardService:
         return {
             "queue_images": self.batcher.queued_images,
             "open_requests": self._open_requests,
+            "memory_bytes": self._memory.used,
             "batches": self.batcher.batches,
             **self._metrics.as_json(),
         }
@@ -98,29 +112,44 @@ class RewardService:
         self._metrics.record(200, len(scores), time.perf_counter() - begin)
         return Response(encode_scores(scores), media_type="application/json")
 
-    async def _admit(self, request: Request) -> list[float]:
+    async def _admit(self, request: Request) -> Scores:
         await self.check_token(request)
+        try:
+            with self._memory.share() as share:
+                body = await self._read(request, share)
+                return await self._score(request, body, share)
+        except tuple(_STATUS) as error:
+            status = _STATUS[type(error)]
+            raise HTTPException(status, str(error), _HEADERS.get(status)) from error
+
+    async def _read(self, request: Request, share: Share) -> bytearray:
+        seconds, body = self._settings.read_timeout, bytearray()
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    share.take(len(chunk))
+                    body += chunk
+                    if len(body) > self._settings.limits.body:
+                        raise TooLarge(
+                            f"the body has more than {self._settings.limits.body} bytes: send fewer images per request"
+                        )
+        except TimeoutError:
+            raise TooSlow(f"the request did not arrive within {seconds:g} s: send fewer images per request") from None
+        return body
+
+    async def _score(self, request: Request, body: bytearray, share: Share) -> Scores:
+        """A request takes a place only now that it is here, so slow clients keep nobody out."""
         if self._open_requests >= self._settings.max_requests:
-            raise HTTPException(503, f"busy with {self._open_requests} requests: try again", {"Retry-After": "1"})
+            raise Busy(f"busy with {self._open_requests} requests: try again")
         self._open_requests += 1
         try:
-            return await self._scores(request)
-        except tuple(_STATUS) as error:
-            raise HTTPException(_STATUS[type(error)], str(error)) from error
+            return await self.batcher.score(await self._decode(request, body, share), request.is_disconnected)
         finally:
             self._open_requests -= 1
 
-    async def _scores(self, request: Request) -> list[float]:
-        limits = self._settings.limits
-        body = await _read_body(request, limits.body)
-        score_request = await asyncio.to_thread(decode, body, request.headers.get("content-type", ""), limits)
-        return await self.batcher.score(score_request, is_disconnected=request.is_disconnected)
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise TooLarge(f"the body has more than {max_bytes} bytes: send fewer images per request")
-    return bytes(body)
+    async def _decode(self, request: Request, body: bytearray, share: Share) -> ScoreRequest:
+        content_type = request.headers.get("content-type", "")
+        decoded = await asyncio.to_thread(decode, body, content_type, self._settings.limits, share.take)
+        body.clear()
+        share.keep(decoded.memory)
+        return decoded

@@ -1,5 +1,6 @@
-"""The server process: its listening socket and its graceful shutdown."""
+"""The server process: its listening socket, its graceful shutdown, and its end when the queue fails."""
 
+import asyncio
 import ipaddress
 import signal
 import socket
@@ -7,7 +8,11 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
+from .batching import Batcher
+from .protocol import timed_protocol
+
 _KEEP_ALIVE = 75  # seconds: a training process reconnects once per iteration
+_LAST_REQUESTS = 30  # seconds that the reward has for the open requests when the server is told to stop
 
 
 def listen(host: str, port: int, token: str | None) -> socket.socket:
@@ -27,12 +32,33 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
     return listening
 
 
-def serve(app: FastAPI, listening: socket.socket) -> None:
-    """Runs until SIGTERM or SIGINT, then completes the open requests. A second SIGINT stops at once."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=_KEEP_ALIVE)
+def serve(app: FastAPI, batcher: Batcher, listening: socket.socket, read_timeout: float) -> None:
+    """Runs until SIGTERM or SIGINT, then completes the open requests. A second SIGINT stops at once. Raises an error if
+    the batcher fails: without it, no request would ever be answered.
+    """
+    config = uvicorn.Config(
+        app,
+        http=timed_protocol(read_timeout),
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_LAST_REQUESTS,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises the signal again when it has shut down
-    uvicorn.Server(config).run(sockets=[listening])
+    asyncio.run(_run(uvicorn.Server(config), batcher, listening))
+
+
+async def _run(server: uvicorn.Server, batcher: Batcher, listening: socket.socket) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    batching = asyncio.create_task(batcher.run())
+    await asyncio.wait([serving, batching], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    if batching.done():
+        raise RuntimeError("the reward server's queue failed") from batching.exception()
+    batching.cancel()
 
 
 def url(listening: socket.socket) -> str:

@@ -1,10 +1,12 @@
 """Score images while the next ones are drawn: rewards run on a thread pool, and failed scores are retried."""
 
 import math
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,10 +14,15 @@ from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.recipe.sections import ScoringConfig
+from mixgrpo.rewards.calling import call_reward, judged
 from mixgrpo.rewards.reward import Reward
+from mixgrpo.rewards.user_frames import user_frames
+from mixgrpo.rewards.workers import Workers
 
 _WAITING_BATCHES = 16
 """Micro-batches that may wait for their scores before drawing pauses: what bounds the memory."""
+_LASTING = (FileNotFoundError, PermissionError)
+"""Errors of the operating system that no further call heals. Of the others, most come from the network."""
 
 
 class RewardError(RuntimeError):
@@ -45,23 +52,24 @@ class Scorer:
 
     def __init__(self, rewards: Mapping[str, Reward], settings: ScoringConfig, overlap: bool = True) -> None:
         self._rewards, self._settings, self._overlap = rewards, settings, overlap
-        self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="reward")
+        self._workers = Workers(settings.threads, "reward")
         self._room = BoundedSemaphore(_WAITING_BATCHES)
         self._pending: list[Future[Scored]] = []
 
     def submit(self, images: Tensor, prompts: Sequence[Prompt]) -> None:
         """Images [N, frames, 3, height, width] in [0, 1], with the prompt of each. Waits if too many are unscored."""
-        for future in self._pending:
-            if future.done() and (error := future.exception()) is not None:
-                raise error
+        with self._dropping_the_rest_on_error():
+            for future in self._pending:
+                if future.done():
+                    future.result()
         self._room.acquire()
         # The copy off the device runs on a thread: here it would wait for everything queued on the device. The
         # arithmetic stays here: OpenMP keeps a second team of threads for a second thread that computes, and with more
         # threads than cores every small operation of the first then takes two to three times as long, for good. The
         # pool starts its jobs in order, so no score waits for images that nobody is converting.
-        frames = self._pool.submit(_pictures, _bytes(images.flatten(0, 1)))
+        frames = self._workers.submit(_pictures, _bytes(images.flatten(0, 1)))
         jobs = [
-            self._pool.submit(_score, name, reward, frames, prompts, self._settings)
+            self._workers.submit(_score, name, reward, frames, prompts, self._settings)
             for name, reward in self._rewards.items()
         ]
         self._pending += jobs
@@ -70,9 +78,26 @@ class Scorer:
             wait(jobs)
 
     def collect(self) -> Scored:
-        """Waits for everything that was submitted."""
+        """Waits for everything that was submitted, or for the first error."""
+        with self._dropping_the_rest_on_error():
+            for future in wait(self._pending, return_when=FIRST_EXCEPTION).done:
+                future.result()
         pending, self._pending = self._pending, []
         return merged([future.result() for future in pending])
+
+    def close(self) -> None:
+        """No score is waited for any more, not even for those that are being computed."""
+        self._workers.close()
+
+    @contextmanager
+    def _dropping_the_rest_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:  # also Ctrl-C
+            for future in self._pending:
+                future.cancel()
+            self._pending = []
+            raise
 
 
 def merged(parts: Sequence[Scored]) -> Scored:
@@ -106,37 +131,63 @@ def _score(
     pictures = converted.result()
     num_frames = len(pictures) // len(prompts)
     prompt_of = [prompt for prompt in prompts for _ in range(num_frames)]
-    values, retried, why = [math.nan] * len(pictures), 0, ""
+    asked = _ask(reward, pictures, prompt_of, settings.retries)
+    if asked.error is not None and settings.on_error == "stop":
+        missing = asked.unanswered
+        raise RewardError(
+            f"reward {name} failed on {len(missing)} images, the first for {prompt_of[missing[0]].text!r}: "
+            + "\n".join([_sentence(asked.error), *user_frames(asked.error)])
+        ) from asked.error
+    of_frames = torch.tensor([value if judged(value) else math.nan for value in asked.values])
+    scores = of_frames.view(len(prompts), num_frames).mean(1)
+    errors = {}
+    for prompt, value in zip(prompt_of, asked.values, strict=True):
+        if not judged(value):
+            errors[name] = f"no number for {prompt.text!r}" if asked.error is None else _sentence(asked.error)
+    return Scored({name: scores}, {name: asked.retried}, errors)
+
+
+@dataclass
+class _Asked:
+    values: list[float | None]
+    retried: int = 0
     error: Exception | None = None
-    for attempt in range(1 + settings.retries):
-        missing = [i for i, value in enumerate(values) if not math.isfinite(value)]
+    """Of the last call."""
+
+    @property
+    def unanswered(self) -> list[int]:
+        """The images that may be asked for again: None is an answer."""
+        return [i for i, value in enumerate(self.values) if value is not None and not math.isfinite(value)]
+
+
+def _ask(reward: Reward, pictures: Sequence[Image.Image], prompts: Sequence[Prompt], retries: int) -> _Asked:
+    asked = _Asked([math.nan] * len(pictures))
+    for attempt in range(1 + retries):
+        missing = asked.unanswered
         if not missing:
             break
-        retried += len(missing) if attempt else 0
+        asked.retried += len(missing) if attempt else 0
+        texts, metadata = [prompts[i].text for i in missing], _metadata([prompts[i] for i in missing])
         try:
-            answers = _call(reward, [pictures[i] for i in missing], [prompt_of[i] for i in missing])
-        except Exception as raised:  # whatever a user's own code raises
-            error, why = raised, f"{type(raised).__name__}: {raised}"
+            answers = call_reward(reward, [pictures[i] for i in missing], texts, metadata)
+        except Exception as error:  # whatever a user's own code raises
+            asked.error = error
+            if not isinstance(error, OSError) or isinstance(error, _LASTING):
+                break
         else:
-            error, why = None, f"no number for {prompt_of[missing[-1]].text!r}"
+            asked.error = None
             for i, answer in zip(missing, answers, strict=True):
-                values[i] = answer
-    if error is not None and settings.on_error == "stop":
-        raise RewardError(
-            f"reward {name} failed on {len(missing)} images, the first for {prompt_of[missing[0]].text!r}: {why}"
-        ) from error
-    of_frames = torch.tensor([value if math.isfinite(value) else math.nan for value in values])
-    scores = of_frames.view(len(prompts), num_frames).mean(1)
-    return Scored({name: scores}, {name: retried}, {name: why} if scores.isnan().any() else {})
+                asked.values[i] = answer
+    return asked
 
 
-def _call(reward: Reward, pictures: list[Image.Image], prompts: Sequence[Prompt]) -> list[float]:
+def _sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _metadata(prompts: Sequence[Prompt]) -> dict[str, list[Any]]:
     columns = sorted({key for prompt in prompts for key in prompt.metadata})
-    metadata = {key: [prompt.metadata.get(key) for prompt in prompts] for key in columns}
-    values = [float(value) for value in reward(pictures, [prompt.text for prompt in prompts], **metadata)]
-    if len(values) != len(pictures):
-        raise ValueError(f"it returned {len(values)} scores for {len(pictures)} images, and must return one each")
-    return values
+    return {key: [prompt.metadata.get(key) for prompt in prompts] for key in columns}
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:

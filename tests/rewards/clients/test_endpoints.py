@@ -14,7 +14,7 @@ from mixgrpo.rewards.clients.endpoints import AllServersFailed, Endpoints, Reque
 
 def endpoints(*urls: str, retries: int = 3, timeout: float = 5.0, backoff: float = 0.01) -> Endpoints:
     return Endpoints(
-        urls, headers={"X": "y"}, timeout=timeout, retries=retries, backoff=backoff, connections=8, hint="Start it."
+        urls, "", headers={"X": "y"}, timeout=timeout, retries=retries, backoff=backoff, connections=8, hint="Start it."
     )
 
 
@@ -45,6 +45,7 @@ def test_the_back_off_doubles_has_jitter_and_respects_retry_after() -> None:
         Answer(b"restarting", status=502),
         Answer(b"busy", status=503, headers={"Retry-After": "0"}),
         Answer(b"too many", status=429, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+        Answer(b"too slow", status=408),
         Answer(b"<html>"),
         Answer(b"7" * 1000, cut_at=10),
         Answer(hang_up=True),
@@ -149,7 +150,42 @@ def test_connections_are_reused() -> None:
     assert len({request.client for request in server.requests}) == 1
 
 
-@pytest.mark.parametrize("url", ["localhost:8300", "ftp://somewhere", "http://", "http://[::1"])
+@pytest.mark.parametrize("url", ["http://user:s3cret@127.0.0.1:8300", "http://user:s3cret@[::1"])
+def test_a_password_in_an_address_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="must not contain a user or a password") as error:
+        endpoints(url)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_check_passes_if_one_server_answers(caplog: pytest.LogCaptureFixture) -> None:
+    down = address_where_nothing_listens()
+    with local_server(lambda _: Answer(status=404)) as server:
+        endpoints(down, server.url).check("/version")
+    assert [request.path for request in server.requests] == ["/version"]
+    assert down in caplog.messages[0]
+
+
+def test_a_check_fails_at_once_if_no_server_answers() -> None:
+    with (
+        local_server(lambda _: Answer(b"loading", status=503)) as server,
+        pytest.raises(AllServersFailed, match=r"no server answers: .*status 503: loading. Start it."),
+    ):
+        endpoints(server.url).check("/version")
+    with pytest.raises(AllServersFailed, match=r"no server answers: http.*refused.*Start it."):
+        endpoints(address_where_nothing_listens()).check("/version")
+
+
+def test_a_check_fails_if_the_token_is_wrong() -> None:
+    with (
+        local_server(lambda _: Answer(b"the token is wrong", status=401)) as server,
+        pytest.raises(RequestRefused, match="/version refused the request: status 401: the token is wrong"),
+    ):
+        endpoints(server.url).check("/version")
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8300", "ftp://somewhere", "http://", "http://[::1", "http://a:99999", "http://a:0", "http://a b"]
+)
 def test_an_invalid_address_is_an_error(url: str) -> None:
     with pytest.raises(ValueError, match="is not a server's address: write it like"):
         endpoints(url)

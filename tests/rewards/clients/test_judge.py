@@ -3,21 +3,23 @@
 import base64
 import io
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from messages import noise
 from mixgrpo.bench.local_servers import Answer, Request, address_where_nothing_listens, as_json, local_server
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.recipe.sections import ScoringConfig
 from mixgrpo.rewards.clients.endpoints import AllServersFailed, RequestRefused
-from mixgrpo.rewards.clients.judge import unifiedreward, vlm_judge
+from mixgrpo.rewards.clients.judge import Judge, unifiedreward, vlm_judge
 from mixgrpo.rewards.clients.judge_templates import TEMPLATES, find_template
-from mixgrpo.rewards.reward import Reward
+from mixgrpo.training.scoring import Scorer
 
 
 def completion(text: str | None, finish_reason: str = "stop") -> Answer:
@@ -46,7 +48,7 @@ def gray(value: int) -> Image.Image:
     return Image.new("RGB", (4, 4), (value, value, value))
 
 
-def judge(*urls: str, **options: Any) -> Reward:
+def judge(*urls: str, **options: Any) -> Judge:
     given: dict[str, Any] = {"model": "m", "backoff": 0.001, "retries": 2, **options}
     return vlm_judge(urls=[f"{url}/v1" for url in urls], **given)
 
@@ -93,20 +95,23 @@ def test_unifiedreward_uses_its_training_prompts_and_parses_its_answers() -> Non
         (completion("Final Score: 4", "length"), "the answer was cut off at max_tokens = 512: 'Final Score: 4'"),
     ],
 )
-def test_an_image_without_a_score_is_nan_after_the_retries(
+def test_an_answer_without_a_score_is_no_score_and_not_asked_for_again(
     bad: Answer, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with local_server(lambda request: bad if "bad" in question_of(request) else completion("5")) as server:
         scores = judge(server.url)([gray(0)] * 3, ["good", "bad", "good"])
     assert (scores[0], scores[2]) == (1.0, 1.0)
-    assert math.isnan(scores[1])
-    assert len(server.requests) == 2 + 3
+    assert scores[1] is None
+    assert len(server.requests) == 3
     assert caplog.messages == [f"m gave no score for 1 of 3 images: {why}"]
 
 
-def test_an_answer_without_a_score_is_retried() -> None:
-    with local_server(lambda request: completion("well" if request.number == 0 else "5")) as server:
-        assert judge(server.url)([gray(0)], ["p"]) == [1.0]
+def test_training_does_not_ask_again_either() -> None:
+    with local_server(lambda _: completion("well")) as server:
+        scorer = Scorer({"judge": judge(server.url)}, ScoringConfig())
+        scorer.submit(torch.zeros(1, 1, 3, 4, 4), [Prompt("p", {})])
+        assert scorer.collect().failed == {"judge": 1}
+    assert len(server.requests) == 1
 
 
 def test_a_refused_image_does_not_affect_the_others() -> None:
@@ -118,7 +123,7 @@ def test_a_refused_image_does_not_affect_the_others() -> None:
     with local_server(choosy) as server:
         scores = judge(server.url)([gray(0)] * 3, ["a", "secret", "c"])
     assert (scores[0], scores[2]) == (1.0, 1.0)
-    assert math.isnan(scores[1])
+    assert scores[1] is None
     assert len(server.requests) == 3
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 
 from messages import noise
 from mixgrpo.bench.local_servers import Answer, Request, address_where_nothing_listens, as_json, local_server
-from mixgrpo.rewards.clients.endpoints import AllServersFailed, RequestRefused
-from mixgrpo.rewards.clients.remote import remote
-from mixgrpo.rewards.clients.wire import Limits, decode
+from mixgrpo.rewards.clients.endpoints import AllServersFailed, Endpoints, RequestRefused
+from mixgrpo.rewards.clients.remote import Remote, remote
+from mixgrpo.rewards.clients.wire import SCORE_PATH, Limits, decode
 
 
 def means(request: Request) -> Answer:
@@ -28,6 +28,33 @@ def test_scores_are_in_order_and_metadata_is_sent() -> None:
     assert decode(server.requests[0].body, "application/octet-stream", Limits()).metadata == {
         "kind": [1, 2, None, 4, 5]
     }
+
+
+@pytest.mark.parametrize("form", ["raw", "png"])
+def test_more_than_a_server_accepts_is_sent_in_parts(form: Any) -> None:
+    """514 images, as in the first evaluation of `scenes`, one of them of 16 megapixels."""
+    images = [Image.new("RGB", (4096, 4096) if i == 9 else (256, 256), (i // 256, i % 256, 0)) for i in range(514)]
+
+    def numbers(request: Request) -> Answer:
+        score_request = decode(request.body, request.headers["Content-Type"], Limits())
+        corners = [image.getpixel((0, 0)) for image in score_request.images]
+        assert score_request.metadata["number"] == [256 * r + g for r, g, _ in corners]  # type: ignore[misc]
+        return as_json({"scores": score_request.metadata["number"]})
+
+    with local_server(numbers) as server:
+        scores = remote(url=server.url, form=form)(images, ["p"] * 514, number=[*range(514)])
+    assert scores == [*range(514)]
+    assert 3 <= len(server.requests) <= 8
+
+
+def test_parts_are_within_the_limit_of_the_body() -> None:
+    with local_server(means) as server:
+        endpoints = Endpoints(
+            [server.url], SCORE_PATH, headers={}, timeout=5, retries=0, backoff=1, connections=1, hint=""
+        )
+        scores = Remote(endpoints, "raw", Limits(body=3000))([noise(2, 2)] * 4, ["p"] * 4, text=["x" * 1000] * 4)
+    assert len(scores) == 4
+    assert [len(request.body) < 3000 for request in server.requests] == [True, True]
 
 
 def test_an_image_without_a_score_is_nan() -> None:

@@ -49,7 +49,10 @@ def test_a_score_that_is_not_finite_is_sent_as_null() -> None:
         (b"\xff\xfe", PNG, "the JSON: "),
         (message(), "text/plain", "Content-Type 'text/plain': must be application/json or application/octet-stream"),
         (message(images=[]), PNG, "no images"),
-        (message(images="x"), PNG, "images: Input should be a valid array"),
+        (message(images="x"), PNG, "images: Input should be a valid list"),
+        (b'{"prompts": [], "prompts": ["a"]}', PNG, "the JSON: the key 'prompts' is given twice"),
+        (message()[:-1] + b', "metadata": {"a": [1], "a": [2]}}', PNG, "the JSON: the key 'a' is given twice"),
+        (b"[1]", PNG, "the JSON: must be an object"),
         (message(images=["%%"]), PNG, "images.0: not a PNG in base64"),
         (message(images=[base64.b64encode(b"GIF89a").decode()]), PNG, "images.0: not a PNG in base64"),
         (message(images=[base64.b64encode(encode_png(noise(9, 9))[:-40]).decode()]), PNG, "images.0: broken PNG"),
@@ -76,6 +79,44 @@ def test_a_decompression_bomb_is_refused_from_its_header(size: tuple[int, int]) 
         decode(body, PNG, Limits())
 
 
+def one_bit(side: int) -> str:
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_memory_is_counted_before_it_is_used() -> None:
+    """A PNG file of some kB is a picture of many MB, and JSON of one character per value is many objects."""
+    for body, content_type, least in (
+        (message(images=[one_bit(4000)]), PNG, 16 * 4000**2),
+        (b'{"sizes": [[2, 2]], "prompts": ["a"]}\n' + bytes(12), RAW, 16 * 4),
+        (message(metadata={"kind": [[0] * 1000]}), PNG, 100_000),
+    ):
+        taken: list[int] = []
+        decode(body, content_type, Limits(), taken.append)
+        assert sum(taken) >= least + len(body)
+
+    def nothing_left(count: int) -> None:
+        if count > 2**20:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        decode(message(images=[one_bit(4000)]), PNG, Limits(), nothing_left)
+
+
+def test_one_image_may_not_have_all_pixels_of_a_request() -> None:
+    body = message(images=[one_bit(5000)])
+    assert len(body) < 10_000
+    with pytest.raises(TooLarge, match=r"images\.0: 25000000 pixels: an image may have at most 16777216"):
+        decode(body, PNG, Limits())
+
+
+def test_an_error_names_no_address() -> None:
+    with pytest.raises(Malformed) as error:
+        decode(message(images=[base64.b64encode(b"GIF89a").decode()]), PNG, Limits())
+    assert str(error.value) == "images.0: not a PNG in base64"
+
+
 @pytest.mark.parametrize("form", CONTENT_TYPES)
 def test_limits_apply_to_all_images_together(form: Form) -> None:
     body = encode(ScoreRequest([noise(10, 10)] * 3, ["a"] * 3, {}), form)
@@ -87,6 +128,6 @@ def test_limits_apply_to_all_images_together(form: Form) -> None:
 
 def test_images_of_other_modes_are_converted_to_rgb() -> None:
     file = io.BytesIO()
-    Image.new("LA", (2, 2), (7, 0)).save(file, format="PNG")
+    Image.new("LA", (2, 2), (7, 255)).save(file, format="PNG")
     request = decode(message(images=[base64.b64encode(file.getvalue()).decode()]), PNG, Limits())
     assert request.images[0].getpixel((0, 0)) == (7, 7, 7)

@@ -7,13 +7,15 @@ once and waits only if all of them are backing off. With a single server this is
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import urllib3
+from pydantic import AfterValidator
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
@@ -23,7 +25,10 @@ T = TypeVar("T")
 
 _MAX_BACKOFF = 60.0  # seconds; also limits the server's Retry-After
 _CONNECT_TIMEOUT = 10.0  # seconds
-_TOO_MANY_REQUESTS = 429
+_CHECK_TIMEOUT = 5.0  # seconds
+_TIMED_OUT, _TOO_MANY_REQUESTS = 408, 429  # unlike other 4xx, these may pass
+_UNAUTHORIZED = (401, 403)
+_UNSENDABLE = re.compile(r"[\s\x00-\x1f]")
 _MAX_ERROR_BYTES = 300  # of an error response, in messages
 
 
@@ -41,6 +46,22 @@ class RequestRefused(RuntimeError):
     def __init__(self, url: str, status: int, why: str) -> None:
         super().__init__(f"{url} refused the request: {why}")
         self.status = status
+
+
+def check_url(url: str) -> str:
+    """The url, if it is a server's address. A password in it would end in recipes and logs, so it is not even shown."""
+    if "@" in url:
+        raise ValueError("an address must not contain a user or a password: give a token's environment variable")
+    try:
+        scheme, _, host, port, *_ = parse_url(url)
+    except HTTPError:
+        scheme = host = port = None
+    if scheme not in ("http", "https") or not host or port == 0 or _UNSENDABLE.search(url):
+        raise ValueError(f"{url!r} is not a server's address: write it like http://127.0.0.1:8300")
+    return url
+
+
+Url = Annotated[str, AfterValidator(check_url)]
 
 
 class AllServersFailed(ConnectionError):
@@ -71,6 +92,7 @@ class Endpoints:
     def __init__(
         self,
         urls: Sequence[str],
+        path: str,
         *,
         headers: Mapping[str, str],
         timeout: float,
@@ -79,12 +101,11 @@ class Endpoints:
         connections: int,
         hint: str,
     ) -> None:
-        """`hint`: advice for the user, appended to the error when all servers have failed."""
+        """`path`: where requests go, below each url. `hint`: advice for the user when all servers have failed."""
         if not urls:
             raise ValueError("urls: must name at least one server")
-        for url in urls:
-            _check_url(url)
-        self._endpoints = [_Endpoint(url) for url in urls]
+        self._urls = [check_url(url).rstrip("/") for url in urls]
+        self._endpoints = [_Endpoint(url + path) for url in self._urls]
         self._headers, self._retries, self._backoff, self._hint = dict(headers), retries, backoff, hint
         # urllib3 must neither retry nor redirect: this class retries, and any status but 200 is an error.
         self._pool = urllib3.PoolManager(
@@ -93,6 +114,24 @@ class Endpoints:
             timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, timeout), read=timeout),
         )
         self._lock = threading.Lock()
+
+    def check(self, path: str) -> None:
+        """Asks each server for `path`, below its url. Raises an error if none is there, or if one refuses the token."""
+        failures = []
+        for url in self._urls:
+            try:
+                response = self._pool.request("GET", url + path, headers=self._headers, timeout=_CHECK_TIMEOUT)
+            except HTTPError as error:
+                failures.append(f"{url}: {error}")
+                continue
+            if response.status in _UNAUTHORIZED:
+                raise RequestRefused(url + path, response.status, _why(response))
+            if response.status >= 500:
+                failures.append(f"{url}: {_why(response)}")
+        for why in failures:
+            _log.warning("%s", why)
+        if len(failures) == len(self._urls):
+            raise AllServersFailed(f"no server answers: {failures[-1]}. {self._hint}")
 
     def request(self, body: bytes, content_type: str, parse: Callable[[bytes], T]) -> T:
         """The response, parsed. A ValueError from `parse` counts as a failure of the server and is retried."""
@@ -103,10 +142,10 @@ class Endpoints:
             endpoint = self._next_endpoint(max_wait)
             sent_at = time.monotonic()
             try:
-                response = parse(self._post(endpoint.url, body, content_type))
-            except (BadResponse, ValueError) as failure:
+                response = self._post(endpoint.url, body, content_type, parse)
+            except BadResponse as failure:
                 why = f"{endpoint.url}: {failure}"
-                retry_after = failure.retry_after if isinstance(failure, BadResponse) else 0.0
+                retry_after = failure.retry_after
                 self._record_failure(endpoint, sent_at, why, retry_after)
             else:
                 endpoint.failures = 0
@@ -139,28 +178,25 @@ class Endpoints:
             endpoint.retry_at = endpoint.failed_at + seconds
         _log.warning("%s; backing off for %.1f s", why, seconds)
 
-    def _post(self, url: str, body: bytes, content_type: str) -> bytes:
+    def _post(self, url: str, body: bytes, content_type: str, parse: Callable[[bytes], T]) -> T:
         headers = {**self._headers, "Content-Type": content_type}
         try:
             response = self._pool.request("POST", url, body=body, headers=headers)
         except HTTPError as error:
             raise BadResponse(str(error)) from error
         if response.status == 200:
-            return response.data
-        why = f"status {response.status}: {response.data[:_MAX_ERROR_BYTES].decode(errors='replace')}"
-        if response.status == _TOO_MANY_REQUESTS or response.status >= 500:
-            raise BadResponse(why, _seconds(response.headers.get("Retry-After", "")))
-        raise RequestRefused(url, response.status, why)
+            try:
+                return parse(response.data)
+            except ValueError as error:
+                raise BadResponse(str(error)) from error
+        if response.status in (_TIMED_OUT, _TOO_MANY_REQUESTS) or response.status >= 500:
+            raise BadResponse(_why(response), _seconds(response.headers.get("Retry-After", "")))
+        raise RequestRefused(url, response.status, _why(response))
+
+
+def _why(response: urllib3.BaseHTTPResponse) -> str:
+    return f"status {response.status}: {response.data[:_MAX_ERROR_BYTES].decode(errors='replace')}"
 
 
 def _seconds(retry_after: str) -> float:
     return float(retry_after) if retry_after.isdecimal() else 0.0  # the header may also be a date, which is ignored
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = parse_url(url)
-    except HTTPError:
-        parts = None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.host:
-        raise ValueError(f"{url!r} is not a server's address: write it like http://127.0.0.1:8300")

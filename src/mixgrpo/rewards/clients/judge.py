@@ -1,24 +1,24 @@
 """Vision-language models as judges, behind any OpenAI-compatible endpoint: vLLM, SGLang or a hosted service.
 
-An answer without a score is retried. If no retry gives a score, the image's score is NaN, never 0.
+An answer without a score is not asked for again: at temperature 0 it would be the same. Such an image has no score,
+which is not a score of 0.
 """
 
 import base64
 import json
 import logging
-import math
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
-from mixgrpo.rewards.reward import Reward
+from mixgrpo.rewards.reward import Checkable
+from mixgrpo.rewards.workers import Workers
 
 from . import credentials
 from .answers import parse_score
-from .endpoints import Endpoints, RequestRefused
+from .endpoints import Endpoints, RequestRefused, Url
 from .judge_templates import Template, find_template
 from .wire import encode_png
 
@@ -30,7 +30,7 @@ _MAX_QUOTED = 200  # characters of an answer, in messages
 
 def vlm_judge(
     *,
-    urls: list[str],
+    urls: list[Url],
     model: str,
     template: str = "overall",
     scale: tuple[float, float] | None = None,
@@ -40,12 +40,13 @@ def vlm_judge(
     retries: NonNegativeInt = 3,
     backoff: PositiveFloat = 1.0,
     max_tokens: PositiveInt = 512,
-) -> Reward:
+) -> "Judge":
     """`urls` usually end in /v1; requests go to them in rotation. `scale`: the template's worst and best score, which
     are mapped to 0 and 1. `api_key_env`: the environment variable with the API key.
     """
     endpoints = Endpoints(
-        [url.rstrip("/") + "/chat/completions" for url in urls],
+        urls,
+        "/chat/completions",
         headers={} if api_key_env is None else {"Authorization": f"Bearer {credentials.from_environment(api_key_env)}"},
         timeout=timeout,
         retries=retries,
@@ -53,53 +54,49 @@ def vlm_judge(
         connections=concurrency,
         hint=f"Start one, such as `vllm serve {model}`, or raise `retries` and `timeout`.",
     )
-    return Judge(endpoints, model, find_template(template, scale), concurrency, retries, max_tokens)
+    return Judge(endpoints, model, find_template(template, scale), concurrency, max_tokens)
 
 
 # CodeGoat24/UnifiedReward, served under the name UnifiedReward, with the prompt that it was trained on.
 unifiedreward = partial(vlm_judge, model="UnifiedReward", template="unifiedreward", max_tokens=1024)
 
 
-class Judge:
-    def __init__(
-        self, endpoints: Endpoints, model: str, template: Template, concurrency: int, retries: int, max_tokens: int
-    ) -> None:
+class Judge(Checkable):
+    def __init__(self, endpoints: Endpoints, model: str, template: Template, concurrency: int, max_tokens: int) -> None:
         self._endpoints, self._model, self._template = endpoints, model, template
-        self._retries, self._max_tokens = retries, max_tokens
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="judge")
+        self._max_tokens = max_tokens
+        self._workers = Workers(concurrency, "judge")
 
-    def __call__(self, images: list[Image], prompts: list[str], **metadata: list[Any]) -> list[float]:
-        """The score is NaN for images that the judge gives no score for."""
-        futures = [self._pool.submit(self._judge, *pair) for pair in zip(images, prompts, strict=True)]
+    def check(self) -> None:
+        self._endpoints.check("/models")
+
+    def __call__(self, images: list[Image], prompts: list[str], **metadata: list[Any]) -> list[float | None]:
+        """The score is None for images that the judge gives no score for."""
+        futures = [self._workers.submit(self._judge, *pair) for pair in zip(images, prompts, strict=True)]
         try:
             verdicts = [future.result() for future in futures]
         finally:
-            for future in futures:  # after an error: cancel pending requests and wait for running ones
+            for future in futures:  # after an error: those that have not been sent
                 future.cancel()
-            wait(futures)
-        if failed := [verdict.why for verdict in verdicts if math.isnan(verdict.score)]:
+        if failed := [verdict.why for verdict in verdicts if verdict.score is None]:
             _log.warning("%s gave no score for %d of %d images: %s", self._model, len(failed), len(images), failed[-1])
         return [verdict.score for verdict in verdicts]
 
     def _judge(self, image: Image, prompt: str) -> "_Verdict":
         body = self._request_body(image, prompt)
-        why = ""
-        for _ in range(1 + self._retries):
-            try:
-                choice = self._endpoints.request(body, "application/json", _first_choice)
-            except RequestRefused as refusal:
-                if refusal.status not in _IMAGE_REFUSED:
-                    raise
-                return _Verdict(math.nan, str(refusal))
-            answer = choice.message.content or ""
-            if choice.finish_reason == "length":
-                why = f"the answer was cut off at max_tokens = {self._max_tokens}: {answer[-_MAX_QUOTED:]!r}"
-            elif (score := parse_score(answer, *self._template.scale)) is not None:
-                return _Verdict(score)
-            else:
-                low, high = self._template.scale
-                why = f"no score from {low} to {high} in {answer[-_MAX_QUOTED:]!r}"
-        return _Verdict(math.nan, why)
+        try:
+            choice = self._endpoints.request(body, "application/json", _first_choice)
+        except RequestRefused as refusal:
+            if refusal.status not in _IMAGE_REFUSED:
+                raise
+            return _Verdict(None, str(refusal))
+        answer = choice.message.content or ""
+        if choice.finish_reason == "length":
+            return _Verdict(
+                None, f"the answer was cut off at max_tokens = {self._max_tokens}: {answer[-_MAX_QUOTED:]!r}"
+            )
+        low, high = self._template.scale
+        return _Verdict(parse_score(answer, low, high), f"no score from {low} to {high} in {answer[-_MAX_QUOTED:]!r}")
 
     def _request_body(self, image: Image, prompt: str) -> bytes:
         image_url = f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
@@ -117,9 +114,9 @@ class Judge:
 
 
 class _Verdict(NamedTuple):
-    score: float
-    why: str = ""
-    """Why the score is NaN."""
+    score: float | None
+    why: str
+    """Why there is no score, if there is none."""
 
 
 class _Message(BaseModel):

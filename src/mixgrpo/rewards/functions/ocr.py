@@ -7,6 +7,7 @@ Flow-GRPO's, which ignores letter case and spaces: 1 if the text that was read c
 
 import re
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ _QUOTED = re.compile('"([^"]+)"|“([^”]+)”')
 
 
 def ocr() -> Reward:
+    if find_spec("rapidocr_onnxruntime") is None:
+        raise ImportError("the OCR reward needs RapidOCR: pip install 'mixgrpo[ocr]'")
     engines = threading.local()  # one per thread, because an engine keeps state while it reads
 
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
@@ -56,8 +59,6 @@ def read_text(image: Image, engine: Any) -> str:
 
 
 def _engine() -> Any:
-    try:
-        from rapidocr_onnxruntime import RapidOCR
-    except ImportError as error:
-        raise ImportError("the OCR reward needs RapidOCR: pip install 'mixgrpo[ocr]'") from error
+    from rapidocr_onnxruntime import RapidOCR
+
     return RapidOCR()

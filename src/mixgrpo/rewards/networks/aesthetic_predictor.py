@@ -9,11 +9,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 REPOSITORY = "openai/clip-vit-large-patch14"
-HEAD_REPOSITORY = "trl-lib/ddpo-aesthetic-predictor"  # TRL's copy of the published .pth on the hub
+# TRL's copy of the published .pth on the hub
+HEAD_REPOSITORY, HEAD = "trl-lib/ddpo-aesthetic-predictor", "aesthetic-model.pth"
 
 
 def aesthetic(*, path: str = REPOSITORY, head: str = HEAD_REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
     """A score from 1 to 10. `head`: the .pth file, its folder or its hub repository. Weights: 1.6 GiB in float32."""
+    from .weights import CONFIG, Source
+
+    source = Source("rewards.aesthetic.path", path, REPOSITORY)
+    head_source = Source("rewards.aesthetic.head", head, HEAD_REPOSITORY)
+
+    def check() -> None:
+        source.check(CONFIG)
+        head_source.check(HEAD)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         import torch
@@ -21,10 +30,10 @@ def aesthetic(*, path: str = REPOSITORY, head: str = HEAD_REPOSITORY, **placemen
 
         from .clip_scoring import HeadOnClip
         from .linear_head import linear_head
-        from .weights import Source, read_weights
+        from .weights import read_weights
 
-        network = Source("rewards.aesthetic.path", path, REPOSITORY).pretrained(CLIPModel, dtype=torch.float32)
-        weights = read_weights(Source("rewards.aesthetic.head", head, HEAD_REPOSITORY).file("aesthetic-model.pth"))
+        network = source.pretrained(CLIPModel, dtype=torch.float32)
+        weights = read_weights(head_source.file(HEAD))
         return HeadOnClip(network.to(dtype), linear_head(weights))
 
-    return NetworkReward("aesthetic", load, **placement)
+    return NetworkReward("aesthetic", load, check=check, **placement)

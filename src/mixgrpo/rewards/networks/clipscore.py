@@ -17,6 +17,16 @@ REPOSITORY = "openai/clip-vit-large-patch14"
 
 def clipscore(*, path: str = REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
     """`path`: any CLIP in the format of transformers, with its tokenizer. Weights: 1.6 GiB in float32."""
+    from .weights import CONFIG, TOKENIZER, Source
+
+    source = Source("rewards.clipscore.path", path, REPOSITORY)
+
+    def check() -> None:
+        from .clip_scoring import clean_text
+
+        clean_text("")  # needs a package
+        source.check(CONFIG)
+        source.check(TOKENIZER)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         import torch
@@ -24,11 +34,9 @@ def clipscore(*, path: str = REPOSITORY, **placement: Unpack[Placement]) -> Netw
 
         from .clip_scoring import ClipCosine, clean_text
         from .preprocessing import centre_crop
-        from .weights import Source
 
-        source = Source("rewards.clipscore.path", path, REPOSITORY)
         network = source.pretrained(CLIPModel, dtype=torch.float32).to(dtype)
         clip_tokenizer = source.tokenizer(CLIPTokenizer)
         return ClipCosine(network, clip_tokenizer, centre_crop, clean=clean_text)
 
-    return NetworkReward("clipscore", load, **placement)
+    return NetworkReward("clipscore", load, check=check, **placement)

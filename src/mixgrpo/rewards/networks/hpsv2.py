@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-REPOSITORY = "xswu/HPSv2"
+REPOSITORY, WEIGHTS = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
 TOKENIZER_REPOSITORY = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
@@ -18,6 +18,17 @@ def hpsv2(
     """A cosine similarity. `path`: the weights file, its folder or its hub repository. `tokenizer`: any CLIP tokenizer.
     Weights: 3.7 GiB in float32.
     """
+    from .weights import TOKENIZER, Source
+
+    source = Source("rewards.hpsv2.path", path, REPOSITORY)
+    tokenizer_source = Source("rewards.hpsv2.tokenizer", tokenizer, TOKENIZER_REPOSITORY)
+
+    def check() -> None:
+        from .clip_scoring import clean_text
+
+        clean_text("")  # needs a package
+        source.check(WEIGHTS)
+        tokenizer_source.check(TOKENIZER)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         from transformers import CLIPTokenizer
@@ -25,11 +36,11 @@ def hpsv2(
         from .clip_scoring import ClipCosine, clean_text
         from .open_clip import build_clip
         from .preprocessing import letterbox
-        from .weights import Source, read_weights
+        from .weights import read_weights
 
-        weights = read_weights(Source("rewards.hpsv2.path", path, REPOSITORY).file("HPS_v2.1_compressed.pt"))
+        weights = read_weights(source.file(WEIGHTS))
         network = build_clip(weights, vision_head_dim=80, text_head_dim=64, activation="gelu").to(dtype)
-        clip_tokenizer = Source("rewards.hpsv2.tokenizer", tokenizer, TOKENIZER_REPOSITORY).tokenizer(CLIPTokenizer)
+        clip_tokenizer = tokenizer_source.tokenizer(CLIPTokenizer)
         return ClipCosine(network, clip_tokenizer, letterbox, clean=clean_text)
 
-    return NetworkReward("hpsv2", load, **placement)
+    return NetworkReward("hpsv2", load, check=check, **placement)

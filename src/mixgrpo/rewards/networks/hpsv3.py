@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-REPOSITORY = "MizzenAI/HPSv3"
+REPOSITORY, WEIGHTS = "MizzenAI/HPSv3", "HPSv3.safetensors"
 BACKBONE_REPOSITORY = "Qwen/Qwen2-VL-7B-Instruct"
 
 
@@ -22,20 +22,29 @@ def hpsv3(
     its folder or its hub repository. `backbone`: only its configuration and tokenizer are used. Weights: 14.4 GiB in
     bfloat16.
     """
+    from .weights import CONFIG, TOKENIZER, Source
+
+    source = Source("rewards.hpsv3.path", path, REPOSITORY)
+    qwen = Source("rewards.hpsv3.backbone", backbone, BACKBONE_REPOSITORY)
+
+    def check() -> None:
+        instruction()
+        source.check(WEIGHTS)
+        qwen.check(CONFIG)
+        qwen.check(TOKENIZER)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         from transformers import Qwen2Tokenizer, Qwen2VLConfig
 
         from .qwen2_vl_scoring import Hpsv3
-        from .weights import Source, read_weights
+        from .weights import read_weights
 
         text = instruction()
-        weights = read_weights(Source("rewards.hpsv3.path", path, REPOSITORY).file("HPSv3.safetensors"))
-        qwen = Source("rewards.hpsv3.backbone", backbone, BACKBONE_REPOSITORY)
+        weights = read_weights(source.file(WEIGHTS))
         return Hpsv3(weights, qwen.pretrained(Qwen2VLConfig), qwen.tokenizer(Qwen2Tokenizer), text, dtype)
 
     options: Placement = {"dtype": "bfloat16", "batch": 4, **placement}
-    return NetworkReward("hpsv3", load, **options)
+    return NetworkReward("hpsv3", load, check=check, **options)
 
 
 def instruction() -> str:

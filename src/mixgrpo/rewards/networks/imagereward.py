@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-REPOSITORY = "THUDM/ImageReward"
+REPOSITORY, WEIGHTS = "THUDM/ImageReward", "ImageReward.pt"
 TOKENIZER_REPOSITORY = "google-bert/bert-base-uncased"
 
 
@@ -18,17 +18,22 @@ def imagereward(
     """Normalised with the published mean and standard deviation. `path`: the weights file, its folder or its hub
     repository. Weights: 1.7 GiB in float32.
     """
+    from .weights import TOKENIZER, Source
+
+    source = Source("rewards.imagereward.path", path, REPOSITORY)
+    tokenizer_source = Source("rewards.imagereward.tokenizer", tokenizer, TOKENIZER_REPOSITORY)
+
+    def check() -> None:
+        source.check(WEIGHTS)
+        tokenizer_source.check(TOKENIZER)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         from transformers import BertTokenizer
 
         from .blip import BlipReward
-        from .weights import Source, read_weights
+        from .weights import read_weights
 
-        weights = read_weights(Source("rewards.imagereward.path", path, REPOSITORY).file("ImageReward.pt"))
-        bert_tokenizer = Source("rewards.imagereward.tokenizer", tokenizer, TOKENIZER_REPOSITORY).tokenizer(
-            BertTokenizer
-        )
-        return BlipReward(weights, bert_tokenizer, dtype)
+        weights = read_weights(source.file(WEIGHTS))
+        return BlipReward(weights, tokenizer_source.tokenizer(BertTokenizer), dtype)
 
-    return NetworkReward("imagereward", load, **placement)
+    return NetworkReward("imagereward", load, check=check, **placement)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, final
 
 from PIL.Image import Image
 
+from mixgrpo.rewards.reward import Checkable
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -30,12 +32,13 @@ class Placement(TypedDict, total=False):
 
 
 @final
-class NetworkReward:
+class NetworkReward(Checkable):
     """Calls from several threads run one at a time: the network moves between devices, and concurrent calls would share
     one device anyway.
 
     `load` takes the dtype of the network's body. It returns a module whose forward pass takes images and prompts and
-    returns their scores [N] in float32.
+    returns their scores [N] in float32. `check` raises an error if
+    something that it needs is missing.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class NetworkReward:
         name: str,
         load: "Callable[[torch.dtype], nn.Module]",
         *,
+        check: Callable[[], None] = lambda: None,
         device: str = "auto",
         dtype: Literal["float32", "float16", "bfloat16"] = "float32",
         rest_on: Literal["device", "cpu"] = "device",
@@ -54,12 +58,15 @@ class NetworkReward:
 
         from mixgrpo.parallel import distributed
 
-        self._load, self._batch = load, batch
+        self._load, self._check, self._batch = load, check, batch
         self._dtype: torch.dtype = getattr(torch, dtype)
         self.device = distributed.device() if device == "auto" else torch.device(device)
         self.rests_on = self.device if rest_on == "device" else torch.device("cpu")
         self._lock = Lock()
         self._network: nn.Module | None = None
+
+    def check(self) -> None:
+        self._check()
 
     def __call__(self, images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
         import torch

@@ -16,6 +16,14 @@ def pickscore(
     *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
 ) -> NetworkReward:
     """The published score. Flow-GRPO uses score / 26, MixGRPO (score - 18) / 8. Weights: 3.7 GiB in float32."""
+    from .weights import CONFIG, TOKENIZER, Source
+
+    source = Source("rewards.pickscore.path", path, REPOSITORY)
+    tokenizer_source = Source("rewards.pickscore.tokenizer", tokenizer, TOKENIZER_REPOSITORY)
+
+    def check() -> None:
+        source.check(CONFIG)
+        tokenizer_source.check(TOKENIZER)
 
     def load(dtype: "torch.dtype") -> "nn.Module":
         import torch
@@ -23,11 +31,10 @@ def pickscore(
 
         from .clip_scoring import ClipCosine
         from .preprocessing import centre_crop_floor
-        from .weights import Source
 
-        network = Source("rewards.pickscore.path", path, REPOSITORY).pretrained(CLIPModel, dtype=torch.float32)
+        network = source.pretrained(CLIPModel, dtype=torch.float32)
         scale = network.logit_scale.exp().item()
-        clip_tokenizer = Source("rewards.pickscore.tokenizer", tokenizer, TOKENIZER_REPOSITORY).tokenizer(CLIPTokenizer)
+        clip_tokenizer = tokenizer_source.tokenizer(CLIPTokenizer)
         return ClipCosine(network.to(dtype), clip_tokenizer, centre_crop_floor, scale=scale)
 
-    return NetworkReward("pickscore", load, **placement)
+    return NetworkReward("pickscore", load, check=check, **placement)

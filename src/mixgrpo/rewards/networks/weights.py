@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
 
 class MissingWeights(FileNotFoundError):
@@ -40,9 +41,19 @@ class Source:
         except (OSError, ValueError) as error:  # offline, no such repository, or not a repository name
             raise self._missing(name) from error
 
+    def check(self, name: str) -> None:
+        """Raises MissingWeights unless `file` would find it. Downloads nothing."""
+        if Path(self.path).exists():
+            self.file(name)
+            return
+        try:
+            hf_hub_download(self.path, name, dry_run=True)
+        except (OSError, ValueError) as error:
+            raise self._missing(name) from error
+
     def tokenizer(self, kind: Any) -> Any:
         # Without this check, transformers would return a tokenizer with an empty vocabulary.
-        self.file("tokenizer.json")
+        self.file(TOKENIZER)
         return self.pretrained(kind)
 
     def pretrained(self, kind: Any, **options: Any) -> Any:
