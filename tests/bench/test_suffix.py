@@ -13,7 +13,7 @@ def test_the_same_suffix_draws_the_same_images() -> None:
     first, again = (group_rewards(setup, 2, FULL, iteration=1) for _ in range(2))
     assert first.shape == (2, 3)
     assert torch.equal(first, again)
-    assert not torch.equal(first, group_rewards(setup, 2, Suffix("euler", 0.4, "suffix"), iteration=1))
+    assert not torch.equal(first, group_rewards(setup, 2, Suffix("euler", 0.4), iteration=1))
     assert not torch.equal(first, group_rewards(setup, 2, FULL, iteration=2))
 
 
@@ -27,7 +27,7 @@ def test_every_suffix_is_measured_at_every_position(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(suffix, "POSITIONS", (0, 4, 20))
-    monkeypatch.setattr(suffix, "SHORT", [Suffix("euler", ratio, "suffix") for ratio in suffix.RATIOS])
+    monkeypatch.setattr(suffix, "SHORT", [Suffix("euler", ratio) for ratio in suffix.RATIOS])
     setup = tiny_setup(prompts=1)
     result = {**environment(setup), **suffix.measure(setup, 1, without_progress)}
     rows = result["rows"]

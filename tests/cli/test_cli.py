@@ -33,6 +33,23 @@ def test_plan_says_the_same_to_a_machine(name: str) -> None:
     assert run["shared_in_group"]["cost"] < run["every_image_alone"]["cost"]
 
 
+def test_the_title_says_which_algorithm_was_chosen_instead() -> None:
+    result = mixgrpo("plan", "scenes", "algorithm=mixgrpo", "update.learning_rate=1e-4")
+    assert "(changed to algorithm: mixgrpo)" in " ".join(result.stdout.split())
+
+
+def test_an_iteration_after_the_last_is_refused() -> None:
+    result = mixgrpo("plan", "scenes", "--iteration", "135")
+    assert (result.returncode, result.stderr) == (2, "--iteration 135: must be below 135, the number of iterations\n")
+
+
+def test_a_run_of_ten_million_iterations_and_ten_thousand_steps_is_shown() -> None:
+    result = mixgrpo("plan", "flux-dev-dancegrpo", "iterations=10000000", "grid.steps=10000")
+    assert result.returncode == 0
+    assert "and on to iteration 9999999" in result.stdout
+    assert len(result.stdout.splitlines()) < 200
+
+
 def test_the_papers_ratio() -> None:
     """25 forwards and 4 forward-backwards against DanceGRPO's 25 and 14."""
     cost = json.loads(mixgrpo("plan", "flux-dev-hpdv2", "--json").stdout)["cost_per_image"]["iteration_0"]

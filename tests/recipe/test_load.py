@@ -5,7 +5,7 @@ import pytest
 from mixgrpo.recipe.load import RecipeError, load_recipe, resolve, shipped_recipes
 from mixgrpo.recipe.pricing import counting_grid
 
-MINIMAL = {"description": "", "model": {"path": "somewhere"}}
+MINIMAL = {"description": "", "model": {"path": "somewhere"}, "prompts": "scenes", "rewards": {"scenes": 1}}
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -97,15 +97,19 @@ def test_another_strategy_drops_the_keys_of_the_old_one() -> None:
         ("lr=1e-5", "lr = 1e-05: unknown key; did you mean update.learning_rate"),
         ("zzz=1", "zzz = 1: unknown key; known are description, algorithm, iterations"),
         ("sde.type=ode", "sde.type = 'ode': must be 'flow', 'dance' or 'cps'"),
-        ("sde.noise_level=0", "sde.noise_level = 0: must be greater than 0"),
+        ("sde.noise_level=0", "sde.noise_level = 0: must be greater than or equal to 0.001"),
         ("sde.noise_level=.inf", "sde.noise_level = inf: must be a finite number"),
         ("suffix.compress_ratio=1.5", "suffix.compress_ratio = 1.5: must be less than or equal to 1"),
         ("suffix.solver=ddim", "suffix.solver = 'ddim': must be 'euler', 'dpm"),
         ("grid.steps=many", "grid.steps = 'many': must be a valid integer"),
-        ("grid.shift=much", "grid.shift = 'much': must be a number above 0, or 'model'"),
+        ("grid.shift=much", "grid.shift = 'much': must be a number from 0.01 to 100, or 'model'"),
         ("rollout.group_size=1", "rollout.group_size = 1: must be greater than or equal to 2"),
         ("rollout=3", "rollout = 3: must be a section with keys of its own"),
         ("tune_only=context", r"tune_only = 'context': must be a list: \[first, second\]"),
+        ("model.device=cuda", "model.device = 'cuda': unknown key; known are model.path, model.dtype, model.height"),
+        ("rewards=my.py:redness", "rewards = 'my.py:redness': must be a section: write rewards.my.py:redness=1"),
+        ("extends=scenes", "extends=scenes: a recipe file extends another; here, name the other recipe itself"),
+        ("rewards={}", "rewards = {}: must have at least 1 item"),
         ("iterations", "'iterations' is not an override: write key=value"),
         ("window.size=[", "window.size=.*: not valid YAML"),
     ],
@@ -129,13 +133,15 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_recipe_names_those_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe 'flux': give a .yaml file or one of .*flux-dev-hpdv2"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'flux': give a .yaml file, the folder of a run, or one of .*flux-dev-hpdv2"
+    ):
         load_recipe("flux")
 
 
 def test_an_own_recipe_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("description: mine\nmodel:\n  path: ./somewhere\nsde:\n  noise_level: 5e-1\n")
+    path.write_text("model: {path: tiny}\nsde:\n  noise_level: 5e-1\n")
     assert load_recipe(str(path)).sde.noise_level == 0.5
 
 

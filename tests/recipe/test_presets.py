@@ -3,7 +3,7 @@ import pytest
 from mixgrpo.recipe.load import RecipeError, resolve
 from mixgrpo.recipe.presets import PRESETS
 
-MODEL = {"description": "", "model": {"path": "somewhere"}}
+MODEL = {"description": "", "model": {"path": "somewhere"}, "prompts": "scenes", "rewards": {"scenes": 1}}
 
 
 @pytest.mark.parametrize("name", PRESETS)

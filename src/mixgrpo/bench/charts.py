@@ -68,7 +68,7 @@ def suffix(result: dict[str, Any]) -> Figure:
             rows.sort(key=lambda row: row["suffix_calls"])
             calls, correlations = ([row[key] for row in rows] for key in ("suffix_calls", "rank_correlation"))
             axes.plot(calls, correlations, "o-", label=f"after step {position}")
-        axes.set_title(f"{kind[0]}, history: {kind[1]}", fontsize="small")
+        axes.set_title(", history: ".join(filter(None, kind)), fontsize="small")
         axes.set_xlabel("model calls after the window")
         _plain(axes)
     figure.axes[0].set_ylabel("rank correlation with the full suffix")

@@ -31,6 +31,7 @@ def flux_dev_recipe(changes: Sequence[str] = ()) -> Recipe:
             "rollout": {"micro_batch": 4},
             "update": {"gradient_checkpointing": True},
             "rewards": {"jpeg-compressibility": 1.0},
+            "prompts": "scenes",
         },
         changes,
     )

@@ -65,7 +65,7 @@ class BenchSetup:
         return {"steps": self.steps, "shift": SHIFT}
 
     @cached_property
-    def train_prompts(self) -> list[Prompt]:
+    def train_prompts(self) -> Sequence[Prompt]:
         return train_prompts(self.base.prompts.train, self.base.seed, _BATCHES * self.prompts)
 
     @cached_property
@@ -83,6 +83,7 @@ class BenchSetup:
             "tune": self.base.tune,
             "model": self.base.model.model_dump(),
             "lora": self.base.lora.model_dump(),
+            "prompts": self.base.prompts.model_dump(),
             "rewards": {name: entry.model_dump() for name, entry in self.base.rewards.items()},
             "grid": self.grid,
             "window": {"iters_per_group": 1} if window["strategy"] == "progressive" else {},

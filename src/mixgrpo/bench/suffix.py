@@ -26,12 +26,12 @@ POSITIONS = (0, 4, 8, 12, 16, 20)
 class Suffix(NamedTuple):
     solver: Solver
     compress_ratio: float
-    history: History
+    history: History | None = None  # Euler's method has none
 
 
-FULL = Suffix("euler", 1.0, "suffix")
-KINDS: tuple[tuple[Solver, History], ...] = (
-    ("euler", "suffix"),
+FULL = Suffix("euler", 1.0)
+KINDS: tuple[tuple[Solver, History | None], ...] = (
+    ("euler", None),
     ("dpm++2-midpoint", "trajectory"),
     ("dpm++2-midpoint", "suffix"),
 )
@@ -86,7 +86,8 @@ def rank_correlations(expected: Tensor, rewards: Tensor) -> list[float]:
 
 def _recipe(setup: BenchSetup, position: int, suffix: Suffix) -> Recipe:
     window = {"strategy": "frozen", "size": 1, "range": [position, position + 1]}
-    return setup.recipe("turbo", window=window, suffix=suffix._asdict())
+    given = {key: value for key, value in suffix._asdict().items() if value is not None}
+    return setup.recipe("turbo", window=window, suffix=given)
 
 
 def _calls(setup: BenchSetup, position: int, suffix: Suffix) -> int:

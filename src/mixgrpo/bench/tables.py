@@ -67,7 +67,7 @@ def suffix(result: dict[str, Any]) -> None:
         table.add_row(
             str(row["position"]),
             row["solver"],
-            row["history"],
+            row["history"] or "",
             f"{row['compress_ratio']:g}",
             str(row["suffix_calls"]),
             _or_dash(row["rank_correlation"], ".2f"),

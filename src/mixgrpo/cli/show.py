@@ -1,11 +1,12 @@
 """`mixgrpo recipes` and `mixgrpo plan`: what there is and what it does. They load neither torch nor diffusers."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
-from mixgrpo.recipe.load import load_recipe, shipped_recipes
+from mixgrpo.recipe.load import description_of, shipped_recipes
 from mixgrpo.recipe.plan_view import plan_as_json, print_plan
 
 from .arguments import Overrides, RecipeName, loaded
@@ -16,7 +17,7 @@ def recipes() -> None:
     names = shipped_recipes()
     width = max(map(len, names))
     for name in names:
-        typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
+        typer.echo(f"{name:<{width}}  {description_of(name)}")
 
 
 def plan(
@@ -27,6 +28,9 @@ def plan(
 ) -> None:
     """Show what a recipe samples and trains, and what that costs. Loads no model."""
     settings = loaded(recipe, overrides or [])
+    if iteration >= settings.iterations:
+        typer.echo(f"--iteration {iteration}: must be below {settings.iterations}, the number of iterations", err=True)
+        sys.exit(2)
     if as_json:
         typer.echo(json.dumps(plan_as_json(settings, iteration), indent=2))
     else:

@@ -9,10 +9,12 @@ from rich.text import Text
 
 from mixgrpo.sampling.plan import Plan
 
-from .pricing import Quote, counting_grid, quote
+from .pricing import Quote, affordable, counting_grid, quote
 from .schema import Recipe
 
 _MOST_ROWS = 30
+_MOST_STEP_ROWS = 100
+_MOST_DRAWN_STEPS = 400
 
 # How a step of the grid is drawn: two columns, and a style.
 _ODE = ("──", "blue")
@@ -47,6 +49,7 @@ def plan_as_json(recipe: Recipe, iteration: int) -> dict[str, Any]:
             {"first_iteration": first, "last_iteration": last, "steps": list(window)}
             for first, last, window in _window_runs(recipe)
         ],
+        "windows_end_at": min(recipe.iterations, affordable(recipe)),
         "cost_per_image": {
             f"iteration_{iteration}": {
                 name: _quote_as_json(q) for name, q in _quotes(recipe, range(iteration, iteration + 1))
@@ -59,7 +62,7 @@ def plan_as_json(recipe: Recipe, iteration: int) -> dict[str, Any]:
 def print_plan(recipe: Recipe, iteration: int) -> None:
     console = Console(highlight=False)
     plan = recipe.plan_at(iteration, counting_grid(recipe))
-    console.print(Text(recipe.description, style="bold"))
+    console.print(Text(recipe.description or recipe.algorithm, style="bold"))
     console.print(
         f"iteration {iteration} of {recipe.iterations}: {len(plan.steps)} model steps on a grid of "
         f"{recipe.grid.steps}, {len(plan.window)} stochastic, {len(plan.trained)} trained\n"
@@ -72,15 +75,15 @@ def print_plan(recipe: Recipe, iteration: int) -> None:
 
 
 def _picture(plan: Plan) -> Text:
-    """The grid's steps in a row, two columns each, with a number above every fifth."""
-    steps = plan.grid.num_steps
+    """The grid's first steps in a row, two columns each, with a number above every fifth."""
+    steps = min(plan.grid.num_steps, _MOST_DRAWN_STEPS)
     ruler = "".join(f"{i:<10}" for i in range(0, steps, 5))[: 2 * steps]
     return Text.assemble((f"  {ruler}\n", "dim"), "  ", _row(plan))
 
 
 def _row(plan: Plan) -> Text:
     cells = []
-    for i in range(plan.window.stop):
+    for i in range(min(plan.window.stop, _MOST_DRAWN_STEPS)):
         step = plan.steps[i]
         cells.append(_ODE if not step.stochastic else _TRAINED if step.trained else _UNTRAINED)
     remaining = plan.grid.num_steps - plan.window.stop
@@ -90,7 +93,7 @@ def _row(plan: Plan) -> Text:
     else:
         called = {i * remaining // calls for i in range(calls)}
         cells += [_COMPRESSED if i in called else _SKIPPED for i in range(remaining)]
-    return Text.assemble(*cells)
+    return Text.assemble(*cells[:_MOST_DRAWN_STEPS])
 
 
 def _legend(plan: Plan) -> Text:
@@ -103,9 +106,11 @@ def _legend(plan: Plan) -> Text:
 
 
 def _window_runs(recipe: Recipe) -> list[tuple[int, int, range]]:
-    """(first iteration, last iteration, window) for every position of the window over the run."""
+    """(first iteration, last iteration, window) for every position of the window over the run, or over as much of it
+    as can be looked at in a moment.
+    """
     runs = []
-    for window, group in groupby(range(recipe.iterations), recipe.window_at):
+    for window, group in groupby(range(min(recipe.iterations, affordable(recipe))), recipe.window_at):
         iterations = list(group)
         runs.append((iterations[0], iterations[-1], window))
     return runs
@@ -125,6 +130,8 @@ def _windows_over_the_run(recipe: Recipe) -> Table:
         table.add_row(name, _row(recipe.plan_at(first, grid)))
     if len(runs) > _MOST_ROWS:
         table.add_row("...", f"{len(runs) - _MOST_ROWS} more")
+    if runs[-1][1] < recipe.iterations - 1:
+        table.add_row("...", f"and on to iteration {recipe.iterations - 1}")
     return table
 
 
@@ -137,11 +144,13 @@ def _step_table(recipe: Recipe, plan: Plan) -> Table:
         table.add_column(name, justify="right")
     table.add_column("calls per image", justify="right")
     group = recipe.rollout.group_size
-    for i, step in enumerate(plan.steps):
+    for i, step in enumerate(plan.steps[:_MOST_STEP_ROWS]):
         numbers = [f"{step.sigma:.4f}", f"{step.sigma_next:.4f}", f"{step.move.std:.4f}" if step.stochastic else "-"]
         common = recipe.rollout.shared_noise and i < plan.num_common
         kind = f"{_kind(plan, i)}, {_method(recipe, plan, i)}" + (", trained" if step.trained else "")
         table.add_row(str(i), kind, *(numbers if known else ()), f"1/{group}" if common else "1")
+    if len(plan.steps) > _MOST_STEP_ROWS:
+        table.add_row("...", f"{len(plan.steps) - _MOST_STEP_ROWS} more")
     if not known:
         table.title = "\nSteps (grid.shift: model, so the sigmas are known once the model is loaded)"
     return table

@@ -1,6 +1,11 @@
 """The published algorithms and ours as presets: what `algorithm: NAME` fills in. The recipe's own keys win."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
+
+from mixgrpo.section import alternatives, shown
+
+from .errors import RecipeError
 
 Algorithm = Literal[
     "mixgrpo", "mixgrpo-flash", "mixgrpo-flash-frozen", "flowgrpo", "flowgrpo-fast", "dancegrpo", "turbo"
@@ -45,3 +50,25 @@ PRESETS: dict[Algorithm, dict[str, dict[str, Any]]] = {
     },
 }
 assert tuple(PRESETS) == get_args(Algorithm)
+
+
+def with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what the algorithm's preset decides and the recipe leaves open. Where the recipe names another window
+    strategy or SDE type than the preset, none of the preset's keys for it apply; Euler takes no history.
+    """
+    name = data.get("algorithm", "mixgrpo")
+    if name not in [*PRESETS]:  # in a list, because what is given may have no hash
+        raise RecipeError(f"algorithm = {shown(name)}: must be {alternatives(PRESETS)}")
+    filled = dict(data)
+    for section, preset in PRESETS[name].items():
+        own = data.get(section, {})
+        if not isinstance(own, dict):
+            continue
+        if section == "window" and own.get("strategy", preset["strategy"]) != preset["strategy"]:
+            continue
+        if section == "sde" and own.get("type", preset["type"]) != preset["type"]:
+            continue
+        filled[section] = {**preset, **own}
+        if section == "suffix" and own.get("solver") == "euler" and "history" not in own:
+            filled[section].pop("history", None)
+    return filled

@@ -1,19 +1,24 @@
 """The cost of a recipe's plans, relative to DanceGRPO with the same number of steps.
 
-Costs are model evaluations per image: a forward is 1; a forward-backward is 3, or 2 if only adapters train. They are
-counted in two ways: every image alone, as the public trainers compute, and with what a group has in common computed
-once.
+Costs are model evaluations per image: a forward is 1; a trained state is a forward-backward, 3 (or 2 if only adapters
+train), and one more each for the recomputation of gradient checkpointing and for the reference model of the KL. They
+are counted in two ways: every image alone, as the public trainers compute, and with what a group has in common computed
+once. Guidance by two calls (a guidance scale above 1 on a model that is not distilled) doubles every number here, and
+leaves the ratio.
 """
 
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixgrpo.sampling.plan import Plan, Price, make_plan
+from mixgrpo.sampling.plan import Price, price, suffix_calls
 from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
 from mixgrpo.sampling.window import random_subset
 
-from .presets import DANCEGRPO_FRACTION, DANCEGRPO_NOISE
+from .presets import DANCEGRPO_FRACTION
 from .schema import Recipe
+
+_MOST_STEPS = 200_000  # of all iterations together that are looked at
 
 
 @dataclass(frozen=True)
@@ -37,31 +42,48 @@ class Quote:
         return self.cost / self.dancegrpo_cost
 
 
-def quote(recipe: Recipe, iterations: Iterable[int], shared: bool) -> Quote:
-    """The mean price of these iterations."""
-    iterations = list(iterations)
-    grid = counting_grid(recipe)
-
-    def mean_price(plan_at: Callable[[int], Plan]) -> Price:
-        prices = [plan_at(i).price(recipe.rollout.group_size, shared) for i in iterations]
-        return Price(
-            sum(price.rollout_calls for price in prices) / len(prices),
-            sum(price.update_passes for price in prices) / len(prices),
-        )
-
+def quote(recipe: Recipe, iterations: Sequence[int], shared: bool) -> Quote:
+    """The mean price of these iterations; of a random choice of them where they are many."""
+    few = affordable(recipe)
+    looked_at = iterations if len(iterations) <= few else random.Random(0).sample(iterations, few)
     return Quote(
-        price=mean_price(lambda i: recipe.plan_at(i, grid)),
-        dancegrpo=mean_price(lambda i: _dancegrpo_plan(i, grid, recipe.seed)),
-        pass_cost=2.0 if recipe.tune == "lora" else 3.0,
+        price=_mean([_price(recipe, k, shared) for k in looked_at]),
+        dancegrpo=_mean([_dancegrpo_price(recipe, k, shared) for k in looked_at]),
+        pass_cost=pass_cost(recipe),
+    )
+
+
+def pass_cost(recipe: Recipe) -> float:
+    """What a trained state costs, in forwards."""
+    forward_backward = 2 if recipe.tune == "lora" else 3
+    return float(forward_backward + recipe.update.gradient_checkpointing + (recipe.objective.kl_weight > 0))
+
+
+def affordable(recipe: Recipe) -> int:
+    """The number of iterations that can be looked at in a moment."""
+    return max(1, _MOST_STEPS // recipe.grid.steps)
+
+
+def _price(recipe: Recipe, iteration: int, shared: bool) -> Price:
+    """That of the iteration's plan, without its steps."""
+    window = recipe.window_at(iteration)
+    num_steps = window.stop + suffix_calls(recipe.grid.steps, window.stop, recipe.suffix.compress_ratio)
+    trained = random_subset(iteration, window, recipe.window.trained_fraction, recipe.seed)
+    return price(num_steps, window.start + 1, trained, recipe.rollout.group_size, shared)
+
+
+def _dancegrpo_price(recipe: Recipe, iteration: int, shared: bool) -> Price:
+    trained = random_subset(iteration, range(recipe.grid.steps - 1), DANCEGRPO_FRACTION, recipe.seed)
+    return price(recipe.grid.steps, 1, trained, recipe.rollout.group_size, shared)
+
+
+def _mean(prices: Sequence[Price]) -> Price:
+    return Price(
+        sum(one.rollout_calls for one in prices) / len(prices),
+        sum(one.update_passes for one in prices) / len(prices),
     )
 
 
 def counting_grid(recipe: Recipe) -> SigmaGrid:
     """The recipe's grid, or one with as many steps if only the model's scheduler knows it."""
     return recipe.own_grid() or shifted_linspace(recipe.grid.steps, shift=1.0)
-
-
-def _dancegrpo_plan(iteration: int, grid: SigmaGrid, seed: int) -> Plan:
-    every_step = range(grid.num_steps - 1)
-    trained = random_subset(iteration, every_step, DANCEGRPO_FRACTION, seed)
-    return make_plan(grid, every_step, sde_type="dance", noise_level=DANCEGRPO_NOISE, trained=trained)

@@ -31,14 +31,14 @@ from .sections import (
 
 
 class Recipe(Section):
-    description: str
+    description: str = ""
     algorithm: Algorithm = "mixgrpo"
     """A preset: fills in what the recipe leaves open of sde, window and suffix."""
-    iterations: int = Field(default=300, ge=1)
-    seed: int = 0
+    iterations: int = Field(default=300, ge=1, le=10_000_000)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     tune: Literal["full", "lora"] = "full"
     """Train the weights themselves, or LoRA adapters."""
-    tune_only: tuple[str, ...] = ()
+    tune_only: tuple[str, ...] = Field(default=(), strict=False)
     """With tune: full, which weights train: patterns for their names, `*` matches anything. Empty: all."""
     model: ModelConfig
     grid: GridConfig = GridConfig()
@@ -46,9 +46,12 @@ class Recipe(Section):
     window: WindowStrategy = Progressive()
     suffix: SuffixConfig = SuffixConfig()
     rollout: RolloutConfig = RolloutConfig()
-    prompts: PromptsConfig = PromptsConfig()
-    rewards: dict[str, RewardConfig] = Field(default={"scenes": RewardConfig()}, min_length=1)
-    """A reward's name, `file.py:function` or a label of your own, with its weight or its options."""
+    prompts: PromptsConfig
+    """Has a default for `model.path: tiny` alone, as have rewards: `scenes`."""
+    rewards: dict[str, RewardConfig] = Field(min_length=1)
+    """A reward's name, `file.py:function` or a label of your own, with its weight or its options. null: not this
+    reward, which an extended recipe has.
+    """
     advantage: AdvantageConfig = AdvantageConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     scoring: ScoringConfig = ScoringConfig()
@@ -57,8 +60,14 @@ class Recipe(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     save: SaveConfig = SaveConfig()
     speed: SpeedConfig = SpeedConfig()
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(default=(), strict=False)
     """Where metrics go in addition to the run's metrics.jsonl."""
+
+    @model_validator(mode="after")
+    def _model_is_named(self) -> "Recipe":
+        if not self.model.path.strip():
+            raise ValueError(f"model.path = {self.model.path!r}: must be a folder or a name on the hub")
+        return self
 
     @model_validator(mode="after")
     def _some_reward_counts(self) -> "Recipe":
@@ -67,9 +76,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _tune_only_needs_full_tuning(self) -> "Recipe":
+    def _every_option_is_read(self) -> "Recipe":
+        """Those at their default may stand: a run's recipe.yaml lists every key."""
         if self.tune == "lora" and self.tune_only:
             raise ValueError("tune_only: applies to tune = full; LoRA adapters go to the attention projections")
+        if self.tune == "full" and self.lora != LoraConfig():
+            raise ValueError(f"lora = {self.lora.model_dump()}: applies to tune = lora")
+        if self.suffix.solver == "euler" and self.suffix.history != SuffixConfig().history:
+            raise ValueError(f"suffix.history = {self.suffix.history!r}: suffix.solver = 'euler' looks back on no step")
+        if self.speed.text_cache is None and self.speed.text_cache_gib != SpeedConfig().text_cache_gib:
+            raise ValueError(f"speed.text_cache_gib = {self.speed.text_cache_gib}: needs speed.text_cache, a folder")
         return self
 
     @model_validator(mode="after")

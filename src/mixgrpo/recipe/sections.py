@@ -4,18 +4,18 @@ Two sections live with what they configure: the window's strategies in `sampling
 `rewards/entry.py`.
 """
 
-import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mixgrpo.sampling.plan import History
 from mixgrpo.sampling.steppers.ode import Solver
 from mixgrpo.sampling.steppers.sde import SdeType
-from mixgrpo.section import Section
+from mixgrpo.section import Section, shown
 
 Aggregation = Literal["advantage", "reward"]
 ObjectiveType = Literal["clipped-ratio", "image-credit"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelConfig(Section):
@@ -23,16 +23,16 @@ class ModelConfig(Section):
     """A diffusers pipeline: a local folder or a hub id. `tiny` is the model that ships with the package."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """The model's precision. The trajectory itself is always float32."""
-    height: int = Field(default=512, ge=8)
-    width: int = Field(default=512, ge=8)
-    guidance_scale: float | None = Field(default=None, ge=0)
+    height: int = Field(default=512, ge=8, le=16384, multiple_of=8)
+    width: int = Field(default=512, ge=8, le=16384, multiple_of=8)
+    guidance_scale: float | None = Field(default=None, ge=0, le=1000)
     """null: the default of the stock pipeline."""
-    max_sequence_length: int | None = Field(default=None, ge=1)
+    max_sequence_length: int | None = Field(default=None, ge=1, le=8192)
     """Text tokens. null: the default of the stock pipeline."""
 
 
 class GridConfig(Section):
-    steps: int = Field(default=25, ge=2)
+    steps: int = Field(default=25, ge=2, le=10_000)
     """T, the number of denoising steps before the suffix is compressed."""
     shift: Literal["model"] | float = "model"
     """A number: linspace pushed through this time shift. `model`: the grid of the model's own scheduler."""
@@ -40,14 +40,16 @@ class GridConfig(Section):
     @field_validator("shift", mode="before")
     @classmethod
     def _model_or_positive(cls, value: object) -> object:
-        if value == "model" or (isinstance(value, int | float) and 0 < value < math.inf):
+        if value == "model":
             return value
-        raise ValueError(f"grid.shift = {value!r}: must be a number above 0, or 'model'")
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0.01 <= value <= 100:
+            return value
+        raise ValueError(f"grid.shift = {shown(value)}: must be a number from 0.01 to 100, or 'model'")
 
 
 class SdeConfig(Section):
     type: SdeType = "flow"
-    noise_level: float = Field(default=0.7, gt=0)
+    noise_level: float = Field(default=0.7, ge=0.001, le=100)
     """eta in the paper."""
 
     @model_validator(mode="after")
@@ -73,27 +75,33 @@ class SuffixConfig(Section):
 
 
 class RolloutConfig(Section):
-    prompts: int = Field(default=1, ge=1)
+    prompts: int = Field(default=1, ge=1, le=100_000)
     """Prompts per iteration."""
-    group_size: int = Field(default=12, ge=2)
+    group_size: int = Field(default=12, ge=2, le=10_000)
     """Images per prompt. Advantages compare them with each other."""
     shared_noise: bool = True
     """Start all images of a group from the same noise. The steps they share are then computed once per prompt."""
-    micro_batch: int = Field(default=4, ge=1)
+    micro_batch: int = Field(default=4, ge=1, le=100_000)
     """Images per model call. This bounds the memory."""
 
 
 class PromptsConfig(Section):
-    train: str = "scenes"
-    """`scenes`: the endless captions of the world of scenes. Otherwise a .txt (one prompt per line) or .jsonl file."""
-    evaluation: str = "scenes"
+    """Where prompts come from. `prompts: NAME` stands for both: of a file it holds out one prompt in ten, at most 512,
+    for evaluation, which is then written FILE#held-out, and the rest FILE#train.
+    """
+
+    train: str
+    """A .txt file (a prompt a line), or a .jsonl or .csv file with a column `prompt`; the other columns go to rewards.
+    `scenes`: the endless captions of the world of scenes. `python`: given as Python objects.
+    """
+    evaluation: str
     """Held-out prompts, in the same forms."""
 
 
 class AdvantageConfig(Section):
     aggregation: Aggregation = "advantage"
     """What is summed over several rewards, by weight: their advantages (the paper's choice), or the rewards."""
-    clip: float = Field(default=5.0, gt=0)
+    clip: float = Field(default=5.0, gt=0, le=1e6)
     """Advantages are clipped to this range, plus or minus."""
 
 
@@ -104,24 +112,25 @@ class ObjectiveConfig(Section):
     """clipped-ratio: the published policy gradient, which credits an advantage to the noise drawn in the window.
     image-credit: the same loss, with the advantage credited to how the final image differs from the expected one.
     """
-    clip_range: float = Field(default=1e-4, gt=0)
+    clip_range: float = Field(default=1e-4, ge=1e-8, le=1e6)
     """How far a ratio may move from 1 before its gradient is cut. Tiny, because log-probabilities are means."""
-    kl_weight: float = Field(default=0.0, ge=0)
+    kl_weight: float = Field(default=0.0, ge=0, le=1e6)
     """Weight of the KL divergence to the model as it was before training."""
 
 
 class ScoringConfig(Section):
     """How rewards are called, and what happens when a score fails. A failed score is never counted as 0.
 
-    A reward returns NaN for an image that it could not judge: after the retries the image is left out and its group is
-    compared without it. A reward that raises, or returns the wrong number of scores, is broken or unreachable: after
-    the retries training stops, unless `on_error` says otherwise.
+    Only what may pass is retried: a score of NaN, and errors of the network (`OSError`: `ConnectionError`,
+    `TimeoutError`, servers that fail). An image that still has no score is left out and its group is compared without
+    it. None means no score and is final. Any other error (a bug, a missing file or package, a refused request, the
+    wrong number of scores) stops training at once, unless `on_error` says otherwise.
     """
 
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1000)
     """Concurrent reward calls. More than 1 pays for rewards that wait for a server."""
-    retries: int = Field(default=2, ge=0)
-    """Further calls for images without a score. Immediate: clients of servers back off by themselves."""
+    retries: int = Field(default=2, ge=0, le=1000)
+    """Further calls for images whose score is NaN, or after a network error. Clients of servers back off themselves."""
     on_error: Literal["stop", "skip"] = "stop"
     """When a reward still raises after the retries: stop training, or skip those images as if they were NaN."""
     max_failed_fraction: float = Field(default=0.2, ge=0, le=1)
@@ -129,23 +138,23 @@ class ScoringConfig(Section):
 
 
 class LoraConfig(Section):
-    rank: int = Field(default=64, ge=1)
-    alpha: float = Field(default=128, gt=0)
+    rank: int = Field(default=64, ge=1, le=16384)
+    alpha: float = Field(default=128, gt=0, le=1e6)
 
 
 class UpdateConfig(Section):
     """How gradients become weight updates."""
 
-    learning_rate: float = Field(default=1e-5, gt=0)
-    warmup_iterations: int = Field(default=0, ge=0)
+    learning_rate: float = Field(default=1e-5, gt=0, le=1)
+    warmup_iterations: int = Field(default=0, ge=0, le=10_000_000)
     """Iterations over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear"] = "constant"
     """The learning rate after the warm-up: constant, or linear to 0 at the last iteration."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    minibatches: int = Field(default=1, ge=1)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), strict=False)
+    minibatches: int = Field(default=1, ge=1, le=100_000)
     """Mini-batches that an iteration's images are split into; each is one optimizer step."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, ge=1e-8, le=1e12)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is evaluated and exported instead of them."""
     gradient_checkpointing: bool = False
@@ -153,18 +162,18 @@ class UpdateConfig(Section):
 
 
 class EvaluationConfig(Section):
-    every: int = Field(default=0, ge=0)
+    every: int = Field(default=0, ge=0, le=10_000_000)
     """Iterations between evaluations. 0: only the model before training and after it."""
-    prompts: int = Field(default=64, ge=1)
+    prompts: int = Field(default=64, ge=1, le=10_000_000)
     """Number of evaluation prompts, spread evenly over the list; all where it has fewer."""
-    steps: int = Field(default=20, ge=1)
+    steps: int = Field(default=20, ge=1, le=10_000)
     """Euler steps per image."""
 
 
 class SaveConfig(Section):
-    every: int = Field(default=25, ge=1)
+    every: int = Field(default=25, ge=1, le=10_000_000)
     """Iterations between checkpoints. The last iteration is always saved."""
-    keep: int = Field(default=2, ge=1)
+    keep: int = Field(default=2, ge=1, le=10_000_000)
     """Number of newest checkpoints kept. Iteration 0 is also kept until it has been evaluated."""
 
 
@@ -185,7 +194,7 @@ class SpeedConfig(Section):
     """Store the VAE's convolution weights in channels-last layout."""
     text_cache: str | None = None
     """A folder for text embeddings, so that no prompt is encoded twice, in this run or in later ones."""
-    text_cache_gib: float = Field(default=10.0, gt=0)
+    text_cache_gib: float = Field(default=10.0, gt=0, le=1e6)
     """Size limit of that folder. FLUX.1 takes 4 MiB a prompt."""
     compile: bool = False
     """torch.compile on the repeated blocks and the VAE decoder. Takes about a minute before the first images, and a C++

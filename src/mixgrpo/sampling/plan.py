@@ -80,13 +80,17 @@ class Plan:
 
     def price(self, group_size: int, shared: bool) -> Price:
         """Per image. `shared`: what a group has in common is computed once per prompt instead of per image."""
-        common_share = 1 / group_size if shared else 1.0
+        return price(len(self.steps), self.num_common, self.trained, group_size, shared)
 
-        def evaluations(positions: Collection[int]) -> float:
-            common = sum(i < self.num_common for i in positions)
-            return common * common_share + len(positions) - common
 
-        return Price(evaluations(range(len(self.steps))), evaluations(self.trained))
+def price(num_steps: int, num_common: int, trained: Collection[int], group_size: int, shared: bool) -> Price:
+    """Of a plan with these numbers of steps, whatever they are."""
+    common_share = 1 / group_size if shared else 1.0
+    common_trained = sum(i < num_common for i in trained)
+    return Price(
+        num_common * common_share + num_steps - num_common,
+        common_trained * common_share + len(trained) - common_trained,
+    )
 
 
 def make_plan(
@@ -106,8 +110,8 @@ def make_plan(
             f"window {list(window)} contains the last of {grid.num_steps} steps, which is never stochastic: "
             f"it must end at step {grid.num_steps - 2} or before"
         )
-    trained = window if trained is None else trained
-    if not set(trained) <= set(window):
+    trained = {*(window if trained is None else trained)}
+    if not trained <= {*window}:
         raise ValueError(f"trained steps {sorted(trained)} must lie in the window {list(window)}")
 
     sigmas = grid.sigmas
@@ -121,10 +125,10 @@ def make_plan(
     short = len(steps) + len(suffix) < _SHORT
     for calls_left, pair in zip(range(len(suffix), 0, -1), suffix, strict=True):
         # A multistep solver has the x0_hat of every earlier step, or of every earlier step of the suffix.
-        past = steps if history == "trajectory" else steps[window.stop :]
-        past_sigmas = [step.sigma for step in reversed(past)]
         order = 2 if short and calls_left == 2 else 3
-        steps.append(Step(*pair, ode_step(suffix_solver, *pair, past_sigmas[: order - 1])))
+        past = steps if history == "trajectory" else steps[window.stop :]
+        past_sigmas = [step.sigma for step in reversed(past[1 - order :])]
+        steps.append(Step(*pair, ode_step(suffix_solver, *pair, past_sigmas)))
     return Plan(grid, window, tuple(steps))
 
 

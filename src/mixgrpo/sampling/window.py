@@ -11,15 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+_MOST_STEPS = 10_000
+_MOST_ITERATIONS = 10_000_000
+
 
 class Window(BaseModel):
     """What every strategy has. A strategy adds `start(iteration, envelope, size)`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    size: int | None = Field(default=4, ge=1)
+    size: int | None = Field(default=4, ge=1, le=_MOST_STEPS)
     """Number of steps in the window. null: every step of the range."""
-    range: tuple[int, int] | None = None
+    range: tuple[int, int] | None = Field(default=None, strict=False)
     """[start, end): the steps that the window may cover. null: all but the last, which is never stochastic."""
     trained_fraction: float = Field(default=1.0, gt=0, le=1)
     """Fraction of the window's steps that is optimised, redrawn every iteration (DanceGRPO: 0.6)."""
@@ -29,8 +32,8 @@ class Progressive(Window):
     """Moves by `stride` steps every `iters_per_group` iterations."""
 
     strategy: Literal["progressive"] = "progressive"
-    iters_per_group: int = Field(default=25, ge=1)
-    stride: int = Field(default=1, ge=1)
+    iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
     wrap: bool = True
     """After the last position: start again (true), or stay there (false)."""
 
@@ -45,9 +48,9 @@ class Decay(Window):
     """
 
     strategy: Literal["decay"]
-    iters_per_group: int = Field(default=25, ge=1)
-    min_iters_per_group: int = Field(default=1, ge=1)
-    stride: int = Field(default=1, ge=1)
+    iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    min_iters_per_group: int = Field(default=1, ge=1, le=_MOST_ITERATIONS)
+    stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
     wrap: bool = True
 
     @model_validator(mode="after")
@@ -72,10 +75,10 @@ class ExpDecay(Window):
     """Moves like `progressive`; from step `threshold` on, the stay shrinks by exp(-rate * position)."""
 
     strategy: Literal["exp_decay"]
-    iters_per_group: int = Field(default=25, ge=1)
-    rate: float = Field(default=0.1, gt=0)
-    threshold: int = Field(default=13, ge=0)
-    stride: int = Field(default=1, ge=1)
+    iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    rate: float = Field(default=0.1, gt=0, le=100)
+    threshold: int = Field(default=13, ge=0, le=_MOST_STEPS)
+    stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
     wrap: bool = True
 
     def start(self, iteration: int, envelope: range, size: int) -> int:
@@ -90,7 +93,7 @@ class Random(Window):
     """A new random position every iteration, the same on every rank."""
 
     strategy: Literal["random"]
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     def start(self, iteration: int, envelope: range, size: int) -> int:
         return random_start(iteration, envelope, size, self.seed)

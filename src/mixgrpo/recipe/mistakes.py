@@ -1,0 +1,109 @@
+"""What is wrong with a recipe, in sentences: the key, the value, and what is allowed."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mixgrpo.sampling.window import WindowStrategy
+from mixgrpo.section import alternatives, readable, sentence, shown
+
+from .errors import RecipeError
+from .schema import Recipe
+from .verl import VERL_NAMES
+
+# What other trainers call some keys. Not accepted, but the error names ours.
+_NAMES_ELSEWHERE = {
+    "lr": "update.learning_rate",
+    "beta": "objective.kl_weight",
+    "epsilon": "objective.clip_range",
+    "num_iterations": "update.minibatches",
+    "num_generations": "rollout.group_size",
+    "batch_size": "rollout.micro_batch",
+    "max_steps": "iterations",
+    "resolution": "model.height",
+    "sampling_steps": "grid.steps",
+}
+
+_LONGEST = 100  # characters of a key that are compared with the known ones
+
+STRATEGIES: dict[str, type[BaseModel]] = {
+    kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowStrategy)[0])
+}
+
+
+def checked(data: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        details = error.errors()
+        if any(detail["loc"][:1] == ("model",) for detail in details):  # which decides whether these have a default
+            details = [detail for detail in details if detail["loc"] not in (("prompts",), ("rewards",))]
+        raise RecipeError("\n".join(_sentence(detail) for detail in details)) from None
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """One pydantic error in words."""
+    if detail["type"] == "value_error":  # of a check of ours, perhaps of the whole recipe
+        return str(detail["ctx"]["error"])
+    section, *parts = detail["loc"]
+    strategy = parts[0] if section == "window" and parts and parts[0] in STRATEGIES else None
+    path = [section, *(part for part in parts if part != strategy and not isinstance(part, int))]
+    key = readable(".".join(str(part) for part in path))
+    given = shown(detail["input"])
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            owners = [name for name, kind in STRATEGIES.items() if strategy and path[1] in kind.model_fields]
+            if owners:
+                return f"{key} = {given}: window strategy {strategy} has no such key ({alternatives(owners)} has)"
+            return f"{key} = {given}: unknown key; {closest(key)}"
+        case "missing" if key == "window.range":
+            return f"{key} = {given}: must be [start, end], two step numbers"
+        case "missing" if key == "prompts.evaluation":
+            return (
+                "prompts.evaluation is missing: name a file of held-out prompts, or write prompts: FILE to hold out "
+                "one in ten of that file"
+            )
+        case "missing" if key in ("prompts", "rewards"):
+            return f"{key} is missing: it has a default for model.path = tiny alone"
+        case "union_tag_invalid":
+            return f"{key}.strategy = {shown(context['tag'])}: must be {alternatives(STRATEGIES)}"
+        case "union_tag_not_found":
+            return f"{key}.strategy is missing: must be {alternatives(STRATEGIES)}"
+        case "dict_type" if key == "rewards" and isinstance(detail["input"], str):
+            return f"rewards = {given}: must be a section: write rewards.{detail['input']}=1"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{key} = {given}: must be a section with keys of its own"
+        case _:
+            return sentence(key, detail)
+
+
+def closest(key: str) -> str:
+    """The known key that was probably meant: by another trainer's name, by the whole key, or by its last part."""
+    section, _, last = key.rpartition(".")
+    if last in _NAMES_ELSEWHERE:
+        return f"did you mean {_NAMES_ELSEWHERE[last]}?"
+    known = {name: name for name in [*Recipe.model_fields, *_keys(Recipe), *VERL_NAMES]}
+    last_parts = {name.rpartition(".")[2]: name for name in known}
+    for word, names, similarity in ((key, known, 0.75), (last, last_parts, 0.6)):
+        close = difflib.get_close_matches(word[:_LONGEST], names, n=1, cutoff=similarity)
+        if close:
+            return f"did you mean {names[close[0]]}?"
+    siblings = [name for name in known if name.rpartition(".")[0] == section] if section else []
+    return f"known are {', '.join(siblings or Recipe.model_fields)}"
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of the schema."""
+    for name, field in section.model_fields.items():
+        if name == "window":
+            kinds: list[type[BaseModel]] = list(STRATEGIES.values())
+        else:
+            kinds = [kind for kind in (field.annotation,) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        for kind in kinds:
+            yield from _keys(kind, f"{prefix}{name}.")
+        if not kinds:
+            yield f"{prefix}{name}"
