@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 
-.PHONY: train test lint types mutants pretrain bench bench-turbo bench-learning bench-algorithms bench-serving clean
+.PHONY: train test lint types mutants fuzz pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -23,9 +23,17 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
+# What only a GPU can show; skipped where there is none. Takes two minutes.
+test-gpu: $(VENV)/installed
+	$(BIN)/pytest tests/gpu
+
 # Puts small faults into the files of the method, one at a time: do the tests notice? Takes 15 minutes on 2 cores.
 mutants: $(VENV)/installed
 	$(BIN)/python tests/mutants/run.py
+
+# Whatever stands in recipes, overrides and files of prompts. Takes five minutes on 2 cores.
+fuzz: $(VENV)/installed
+	MIXGRPO_FUZZ_EXAMPLES=3000 $(PYTEST) tests/fuzz
 
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
 pretrain: $(VENV)/installed
@@ -56,6 +64,10 @@ bench-algorithms: $(VENV)/installed
 bench-serving: $(VENV)/installed
 	$(BIN)/mixgrpo bench --serving --repetitions 5 --json docs/results/serving.json
 	$(BIN)/mixgrpo bench --faults --json docs/results/faults.json
+
+# What an iteration takes on a GPU. Takes three minutes on an H100, and nothing where there is no GPU.
+bench-gpu: $(VENV)/installed
+	$(BIN)/python -m mixgrpo.bench.gpu docs/results/gpu.json
 
 # torch comes first and alone, so that nothing else decides which build is installed.
 $(VENV)/installed: pyproject.toml constraints.txt

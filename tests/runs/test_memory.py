@@ -22,7 +22,8 @@ def test_what_is_held_is_what_the_tensors_are() -> None:
 
 def test_adapters_hold_little_and_need_no_copy_for_the_kl() -> None:
     full, lora = (
-        held(small_trainer(tune=tune, objective={"kl_weight": 0.1}, lora={"rank": 2})) for tune in ("full", "lora")
+        held(small_trainer(objective={"kl_weight": 0.1}, **tuning))
+        for tuning in ({"tune": "full"}, {"tune": "lora", "lora": {"rank": 2}})
     )
     assert lora["optimizer"] < 0.2 * full["optimizer"]
     assert lora["KL reference"] == 0

@@ -38,6 +38,7 @@ def small_recipe(**sections: Any) -> Recipe:
         "objective": {"clip_range": 1e-2},
         "update": {"learning_rate": 1e-3},
         "rewards": {"brightness": 1.0},
+        "prompts": "scenes",
         **sections,
     }
     return resolve(settings)
@@ -64,9 +65,8 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     # Under torchrun: three iterations, then this rank's weights.
-    distributed.start()
-    trainer = small_trainer(update={"learning_rate": 1e-3, "minibatches": 2})
-    for _ in range(3):
-        trainer.iterate()
-    save_file(weights(trainer), Path(sys.argv[1]) / f"{distributed.world_size()}-{distributed.rank()}.safetensors")
-    distributed.stop()
+    with distributed.processes():
+        trainer = small_trainer(update={"learning_rate": 1e-3, "minibatches": 2})
+        for _ in range(3):
+            trainer.iterate()
+        save_file(weights(trainer), Path(sys.argv[1]) / f"{distributed.world_size()}-{distributed.rank()}.safetensors")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mixgrpo.recipe.sections import UpdateConfig
+from mixgrpo.training.snapshot import Snapshot
 from mixgrpo.training.weights import TrainedWeights, learning_rate
 from runs import small_trainer, weights
 
@@ -125,3 +126,20 @@ def test_an_interrupted_update_leaves_no_gradient_behind() -> None:
     for parameter in interrupted.policy.weights.parameters.values():
         parameter.grad = torch.ones_like(parameter)
     assert interrupted.iterate()["grad_norm"] == fresh.iterate()["grad_norm"]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_restored_optimizer_goes_on_as_the_old_one(fused: bool) -> None:
+    gradient = torch.tensor([0.1, -0.2, 0.3])
+    config = UpdateConfig.model_validate(ONE)
+    old, new = (TrainedWeights({"w": nn.Parameter(torch.ones(3))}, config, fused) for _ in range(2))
+    for _ in range(2):
+        old.parameters["w"].grad = gradient.clone()
+        old.step(0.1)
+    new.restore(Snapshot(2, {name: tensor.clone() for name, tensor in old.snapshot(2).tensors.items()}))
+    for each in (old, new):
+        each.parameters["w"].grad = gradient.clone()
+        each.step(0.1)
+    assert torch.equal(old.parameters["w"], new.parameters["w"])
+    states = [one.optimizer.state[one.parameters["w"]] for one in (old, new)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in ("step", "exp_avg", "exp_avg_sq"))

@@ -25,9 +25,7 @@ def bench(
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cpu")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16.", show_default="the recipe's")
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default="the recipe's")] = None,
     prompts: Annotated[
         int | None, typer.Option(min=1, help="Prompts per iteration, 12 images each.", show_default="4")
     ] = None,

@@ -1,18 +1,44 @@
-"""Data parallelism: each rank takes whole groups, and gradients are summed. A single process is a world of one."""
+"""Data parallelism: each rank takes whole groups, and gradients are summed. A single process is a world of one.
+
+Tensors on an accelerator travel by its own library (on CUDA: NCCL), Python objects over the network (gloo).
+"""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_BUCKET_BYTES = 64 * 2**20
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """Be one of the processes that torchrun started, or the only one. They leave together: one that left early would
+    break the connections of those still at work. After an error nobody is waited for; torchrun ends the others.
+    """
+    start()
+    try:
+        yield
+        gather(None)
+    finally:
+        stop()
+
 
 def start() -> None:
     """Join the processes that torchrun started. Does nothing in a single process."""
-    if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if "RANK" not in os.environ or dist.is_initialized():
+        return
+    own = device()
+    if own.type == "cpu":
+        dist.init_process_group("gloo")
+        return
+    # Without a device of its own each process would talk to the others through the first one.
+    torch.accelerator.set_device_index(own.index)
+    dist.init_process_group(f"cpu:gloo,{own.type}:{dist.get_default_backend_for_device(own)}", device_id=own)
 
 
 def stop() -> None:
@@ -29,10 +55,11 @@ def world_size() -> int:
 
 
 def device() -> torch.device:
-    """The device of this process."""
-    if not torch.cuda.is_available():
+    """The device of this process: an accelerator of its own, if the machine has any. A Mac trains on its CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or accelerator.type == "mps":
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def local_range(count: int) -> range:
@@ -42,14 +69,26 @@ def local_range(count: int) -> range:
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> None:
-    """In place, over all ranks, in one message."""
+    """In place, over all ranks. Sent in buckets: one message for all would need a copy of all."""
     if not dist.is_initialized():
         return
-    parts = [*tensors]
-    flat = torch.cat([part.flatten() for part in parts])
-    dist.all_reduce(flat)
-    for part, total in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
-        part.copy_(total.view_as(part))
+    for bucket in _buckets(tensors):
+        flat = torch.cat([part.flatten() for part in bucket])
+        dist.all_reduce(flat)
+        for part, total in zip(bucket, torch.split(flat, [part.numel() for part in bucket]), strict=True):
+            part.copy_(total.view_as(part))
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """In order, at most `_BUCKET_BYTES` each (or a single tensor)."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(part.nbytes for part in bucket) + tensor.nbytes > _BUCKET_BYTES:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
 def broadcast_tensors(tensors: Iterable[Tensor]) -> None:

@@ -5,6 +5,7 @@ The activations of one micro-batch come on top; the preflight measures them.
 
 import os
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +21,38 @@ def held(trainer: Trainer) -> dict[str, int]:
     recipe, weights = trainer.recipe, trainer.policy.weights
     trained = _size(weights.parameters.values())
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
-    copied = trainer.objective.uses_reference and recipe.tune == "full"
-    networks = [parameter for network in trainer.model.networks.values() for parameter in network.parameters()]
     images = len(distributed.local_range(recipe.rollout.prompts)) * recipe.rollout.group_size
     # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
     kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {
-        "pipeline": sum(_size(module.parameters()) for module in modules),
+        "pipeline": sum(_size(_tensors(module)) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
         "average": _size(weights.average.values()),
-        "KL reference": _size(networks) if copied else 0,
+        "KL reference": _reference(trainer),
         "kept states": images * kept * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
     }
 
 
+def _reference(trainer: Trainer) -> int:
+    """Of the networks that the reference has for itself: a copy, or none where adapters are left out."""
+    if trainer.policy.reference is None:
+        return 0
+    trained = {*trainer.model.networks.values()}
+    with trainer.policy.reference() as frozen:
+        return sum(_size(_tensors(network)) for network in frozen.networks.values() if network not in trained)
+
+
 def available(device: torch.device) -> int:
-    """All of the GPU's memory, or of the machine's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+    """All of the accelerator's memory, or of the machine's."""
+    if device.type != "cpu":
+        _, total = torch.get_device_module(device).mem_get_info(device)
+        return int(total)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 def _size(tensors: Iterable[Tensor]) -> int:

@@ -6,7 +6,7 @@
     the rewards of a group's images differ
     one update changes the weights and an image
     evaluation prompts can be drawn and scored
-    on a GPU: the peak memory of one full micro-batch
+    on an accelerator: the peak memory of one full micro-batch
 
 The weights are restored afterwards.
 """
@@ -46,11 +46,12 @@ class Finding:
 
 def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Finding]:
     """Yields findings as they are made. The caller stops at the first that is not ok."""
-    before = {name: tensor.clone() for name, tensor in trainer.snapshot().tensors.items()}
+    # On the CPU, so that the peak that is measured is the one of training.
+    before = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.snapshot().tensors.items()}
     device = trainer.model.device
     yield _memory_held(trainer, device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    if device.type != "cpu":
+        torch.get_device_module(device).reset_peak_memory_stats(device)
     yield _like_the_stock_pipeline(trainer)
     image = _image(trainer)
     metrics = _small_iteration(trainer)
@@ -67,7 +68,7 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
         detail = ", ".join(f"{name} {_whereabouts(network)}" for name, network in networks.items())
         yield Finding("reward networks are loaded", detail)
     moved = max(
-        (parameter.detach() - before[f"weight/{name}"]).abs().max().item()
+        (parameter.detach().cpu() - before[f"weight/{name}"]).abs().max().item()
         for name, parameter in trainer.policy.weights.parameters.items()
     )
     change = (_image(trainer) - image).abs().max().item()
@@ -77,8 +78,8 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
         moved > 0 and change > 0,
     )
     yield _evaluation(trainer, evaluated_on)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / memory.GIB
+    if device.type != "cpu":
+        peak = torch.get_device_module(device).max_memory_allocated(device) / memory.GIB
         yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
     trainer.policy.weights.reset(before)
 

@@ -28,7 +28,7 @@ class Transition:
     """One trained step of all N images, stored as unique states.
 
     Image n left `states[state_of[n]]` and arrived at `x_next[n]`; `means[state_of[n]]` is the mean of that step under
-    the policy that drew it.
+    the policy that drew it. `state_of` and `prompt_of_state` are on the CPU, the rest on the model's device.
     """
 
     step: Step
@@ -53,7 +53,7 @@ class Rollout:
     latents: Tensor
     """Final latents."""
     prompt_of: Tensor
-    """Each image's prompt, as a row of the conditioning."""
+    """Each image's prompt, as a row of the conditioning; on the CPU."""
     prompt_ids: tuple[int, ...]
     """The number of each of these prompts in the whole iteration."""
     transitions: tuple[Transition, ...]
@@ -79,10 +79,12 @@ class _Trunks:
     """The x0_hat of the last steps, newest first, as far as the plan's solver looks back."""
 
     @staticmethod
-    def of(count: int, plan: Plan, latent_shape: tuple[int, ...], prompt_of: Tensor, trunk_of: Tensor) -> "_Trunks":
+    def of(
+        plan: Plan, latent_shape: tuple[int, ...], prompt_of: Tensor, trunk_of: Tensor, device: torch.device
+    ) -> "_Trunks":
         """To be filled by `run`."""
-        depth = min(plan.history_depth, plan.num_common)
-        states, means, *history = (torch.empty(count, *latent_shape, device=prompt_of.device) for _ in range(2 + depth))
+        depth, shape = min(plan.history_depth, plan.num_common), (len(prompt_of), *latent_shape)
+        states, means, *history = (torch.empty(shape, device=device) for _ in range(2 + depth))
         return _Trunks(prompt_of, trunk_of, states, means, history)
 
     def run(self, rows: slice, model: VelocityField, plan: Plan, initial: Tensor, conditioning: Conditioning) -> None:
@@ -120,8 +122,9 @@ def rollout(
     num_images = len(conditioning) * group_size
     prompt_ids = range(len(conditioning)) if prompt_ids is None else prompt_ids
     device = conditioning.device
-    prompts = torch.arange(len(conditioning), device=device)
-    images = torch.arange(num_images, device=device)
+    # All that counts prompts, images or states stays on the CPU, where reading it does not wait for the device.
+    prompts = torch.arange(len(conditioning))
+    images = torch.arange(num_images)
     prompt_of = prompts.repeat_interleave(group_size)
 
     one_trunk_per_prompt = shared_noise and share_computation
@@ -130,7 +133,7 @@ def rollout(
     for i in range(len(prompt_of_trunk)):
         prompt, member = (i, 0) if one_trunk_per_prompt else divmod(i, group_size)
         starts.append((prompt_ids[prompt], None if shared_noise else member))
-    trunks = _Trunks.of(len(starts), plan, noise.shape, prompt_of_trunk, trunk_of)
+    trunks = _Trunks.of(plan, noise.shape, prompt_of_trunk, trunk_of, device)
 
     def run_trunks(rows: slice) -> None:
         initial = _to_device([noise.initial(*start) for start in starts[rows]], device)

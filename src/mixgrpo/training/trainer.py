@@ -161,7 +161,7 @@ class Trainer:
             terms = self.objective.terms(generation.rollout, signal.advantages.to(device), self.noise_at(k))
         old = None
         if self.objective.uses_old_policy and settings.minibatches > 1:  # otherwise the current policy is the old one
-            learned_from = torch.tensor([n for group in signal.groups for n in group], dtype=torch.long, device=device)
+            learned_from = torch.tensor([n for group in signal.groups for n in group], dtype=torch.long)
             with self.precision():
                 old = old_velocities(self.model, terms, generation.conditioning, learned_from, micro_batch)
         per_rank = distributed.gather((signal.groups, int(signal.advantages.isfinite().sum())))
@@ -177,7 +177,7 @@ class Trainer:
                     self.objective,
                     terms,
                     generation.conditioning,
-                    torch.tensor(minibatch.images, dtype=torch.long, device=device),
+                    torch.tensor(minibatch.images, dtype=torch.long),
                     total=minibatch.size * with_skipped * len(terms),
                     micro_batch=micro_batch,
                     reference=self.policy.reference,

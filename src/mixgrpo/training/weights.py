@@ -60,8 +60,8 @@ class TrainedWeights:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """With the averaged weights in place, if there is an average."""
-        trained = {name: self.parameters[name].detach().clone() for name in self.average}
+        """With the averaged weights in place, if there is an average. The trained ones wait on the CPU."""
+        trained = {name: self.parameters[name].detach().to("cpu", copy=True) for name in self.average}
         self._put(self.average)
         try:
             yield
@@ -95,5 +95,4 @@ class TrainedWeights:
 
     def reset(self, tensors: Mapping[str, Tensor]) -> None:
         """Back to the tensors of an earlier snapshot, with a fresh optimizer."""
-        self.optimizer.state.clear()
         self.restore(Snapshot(0, dict(tensors)))

@@ -1,0 +1,62 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+_LEAVE = """
+import sys, time
+from pathlib import Path
+from mixgrpo.parallel import distributed
+with distributed.processes():
+    if distributed.rank() == 0:
+        time.sleep(2)
+        Path(sys.argv[1], "exported").touch()
+assert Path(sys.argv[1], "exported").exists()
+"""
+
+_FAIL = """
+import sys
+from mixgrpo.parallel import distributed
+with distributed.processes():
+    if distributed.rank() == 1:
+        raise SystemExit("a mistake")
+    distributed.gather(1)
+"""
+
+_SUM = """
+import torch
+from mixgrpo.parallel import distributed
+distributed._BUCKET_BYTES = 40
+with distributed.processes():
+    rank = distributed.rank()
+    tensors = [torch.full(shape, float(i + rank)) for i, shape in enumerate([(), (3, 2), (20,), (1,), (4,)])]
+    sizes = [[part.numel() for part in bucket] for bucket in distributed._buckets(tensors)]
+    assert sizes == [[1, 6], [20], [1, 4]], sizes
+    distributed.sum_tensors(tensors)
+    assert [tensor.unique().tolist() for tensor in tensors] == [[2.0 * i + 1] for i in range(5)]
+"""
+
+
+def run(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "script.py"
+    file.write_text(script)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [*_TORCHRUN, str(file), str(tmp_path)], capture_output=True, text=True, env=environment, timeout=100
+    )
+
+
+@pytest.mark.parametrize("script", [_LEAVE, _SUM], ids=["they leave together", "sums in buckets"])
+def test_two_processes(tmp_path: Path, script: str) -> None:
+    done = run(tmp_path, script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_after_an_error_nobody_is_waited_for(tmp_path: Path) -> None:
+    done = run(tmp_path, _FAIL)
+    assert done.returncode != 0
+    assert "a mistake" in done.stderr
