@@ -179,7 +179,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("(iteration + 1) / settings.warmup_iterations", "iteration / settings.warmup_iterations"),
             ('1 - iteration / iterations if settings.schedule == "linear" else 1.0', "1.0"),
             ('group["lr"] = rate', "pass"),
-            ("self.optimizer.state.clear()", "pass"),
+            ("self.restore(Snapshot(0, dict(tensors)))", "self.restore(Snapshot(0, {}))"),
             (
                 "        finally:\n            self._put(trained)\n\n    @contextmanager\n",
                 "        finally:\n            pass\n\n    @contextmanager\n",
@@ -217,19 +217,37 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("enabled=dtype != torch.float32", "enabled=False"),
         ],
     ),
-    "training/checkpoint.py": (
-        "tests/training/test_checkpoint.py tests/training/test_trainer.py::test_resuming_is_exact",
+    "training/snapshot.py": (
+        "tests/training/test_trainer.py",
         [
             ("average[name].copy_(tensor)", "pass"),
             ("moments[name][moment] = tensor", "pass"),
-            ("path.name.isdigit())[:-keep]", "path.name.isdigit())[: -keep - 1]"),
-            ("if not (keep_start and old.name == name_of(0)):", "if True:"),
+        ],
+    ),
+    "runs/checkpoints.py": (
+        "tests/runs/test_checkpoints.py",
+        [
+            ("self.iterations()[:-keep]", "self.iterations()[: -keep - 1]"),
+            ("if old not in spare:", "if True:"),
+            ("if _fingerprint(folder / name) != expected:", "if False:"),
+            ("for iteration in reversed(self.iterations()):", "for iteration in self.iterations():"),
+            ("if later > iteration:", "if later > iteration + 99:"),
+            ("readable(temporary / _STATE)", "pass"),
+        ],
+    ),
+    "runs/continuation.py": (
+        "tests/runs/test_continuation.py",
+        [
+            ("    if fixed:", "    if False:"),
+            ("if iteration is None and damaged:", "if False:"),
+            ("if iteration is None and lines:", "if False:"),
+            ("elif old != new:", "elif prefix and old != new:"),
         ],
     ),
     "training/scoring.py": (
         "tests/training/test_scoring.py tests/training/test_seams.py",
         [
-            ("range(1 + settings.retries)", "range(settings.retries)"),
+            ("range(1 + retries)", "range(retries)"),
             (".view(len(prompts), num_frames).mean(1)", ".view(len(prompts), num_frames).amax(1)"),
             ("if failed > max_failed_fraction * count:", "if failed > 2 * max_failed_fraction * count:"),
             ('settings.on_error == "stop":', "True:"),
@@ -257,20 +275,26 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("dist.all_reduce(flat)", "pass"),
         ],
     ),
-    "recipe/load.py": (
+    "recipe/presets.py": (
+        "tests/recipe",
+        [("filled[section] = {**preset, **own}", "filled[section] = {**own, **preset}")],
+    ),
+    "recipe/verl.py": (
+        "tests/recipe",
+        [('window.setdefault("wrap", False)', 'window.setdefault("wrap", True)')],
+    ),
+    "recipe/layers.py": (
         "tests/recipe",
         [
-            ("filled[section] = {**preset, **own}", "filled[section] = {**own, **preset}"),
-            ('window.setdefault("wrap", False)', 'window.setdefault("wrap", True)'),
-            ('data["objective"].pop("type", None)', "pass"),
+            ('objective.pop("type", None)', "pass"),
             ("            data.pop(section, None)", "            pass"),
         ],
     ),
     "recipe/pricing.py": (
-        "tests/cli",
+        "tests/recipe/test_pricing.py tests/cli",
         [
-            ('2.0 if recipe.tune == "lora" else 3.0', "3.0"),
-            ("DANCEGRPO_FRACTION, seed)", "1.0, seed)"),
+            ('2 if recipe.tune == "lora" else 3', "3"),
+            ("DANCEGRPO_FRACTION, recipe.seed)", "1.0, recipe.seed)"),
         ],
     ),
     "models/common.py": (

@@ -23,10 +23,11 @@ def as_sentences(*kinds: type[Exception]) -> Iterator[None]:
 def training_errors() -> Iterator[None]:
     """For commands that load a model. The libraries print things when they are imported: import them inside."""
     _quiet_libraries()
+    from mixgrpo.rewards.clients.endpoints import RequestRefused
     from mixgrpo.training.scoring import RewardError
     from mixgrpo.training.weights import TrainingStopped
 
-    with as_sentences(RewardError, TrainingStopped, ValueError, OSError):
+    with as_sentences(RewardError, RequestRefused, TrainingStopped, ValueError, OSError, ImportError):
         yield
 
 

@@ -1,7 +1,5 @@
 """`mixgrpo train` and `mixgrpo resume`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -24,20 +22,23 @@ def train(
     if "=" in recipe:  # no recipe given: mixgrpo train iterations=5
         recipe, changes = _DEFAULT, [recipe, *changes]
     settings = loaded(recipe, changes)
-    with training_errors(), _process_group():
+    with training_errors():
         from mixgrpo.parallel import distributed
         from mixgrpo.runs.run import start
 
-        folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
-        start(settings, folder)
+        with distributed.processes():
+            folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
+            start(settings, folder)
 
 
 def resume(run: RunPath, overrides: Overrides = None) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped, or with changes to its recipe."""
-    with training_errors(), _process_group():
+    with training_errors():
+        from mixgrpo.parallel import distributed
         from mixgrpo.runs.run import resume
 
-        resume(run, overrides)
+        with distributed.processes():
+            resume(run, overrides)
 
 
 def _new_folder(name: str) -> Path:
@@ -45,14 +46,3 @@ def _new_folder(name: str) -> Path:
     while (folder := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return folder
-
-
-@contextmanager
-def _process_group() -> Iterator[None]:
-    from mixgrpo.parallel import distributed
-
-    distributed.start()
-    try:
-        yield
-    finally:
-        distributed.stop()

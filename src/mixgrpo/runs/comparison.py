@@ -14,7 +14,7 @@ from mixgrpo.data.sources import evaluation_prompts
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.text_cache import encoder_of
 from mixgrpo.parallel import distributed
-from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.rewards.registry import check_rewards
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.scoring import to_pil
@@ -36,7 +36,7 @@ def compare(
     tuned = load_tuned(run, distributed.device(), checkpoint)
     recipe = tuned.recipe
     prompts = spread(evaluation_prompts(recipe.prompts.evaluation), count or recipe.evaluation.prompts)
-    rewards = find_rewards(recipe.rewards)
+    rewards = check_rewards(recipe.rewards)
     steps, micro_batch = steps or recipe.evaluation.steps, recipe.rollout.micro_batch
     encode = encoder_of(tuned.model, recipe.speed, micro_batch)
     shown = spread(range(len(prompts)), _SHOWN)

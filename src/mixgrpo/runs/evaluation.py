@@ -46,7 +46,10 @@ def evaluate(
     for numbers, pixels in images:
         scorer.submit(pixels, [prompts[i] for i in numbers])
         shown |= {i: frames.cpu() for i, frames in zip(numbers, pixels, strict=True) if i in show}
-    scored = scorer.collect()
+    try:
+        scored = scorer.collect()
+    finally:
+        scorer.close()
     stop_if_too_many_failed(scored, settings.max_failed_fraction)
     return Evaluation(scored.values, shown)
 

@@ -1,6 +1,7 @@
 """A run's folder.
 
 recipe.yaml        the resolved recipe
+adapter.json, train.jsonl, evaluation.jsonl   what was given as Python objects
 environment.json   the run's name, versions and hardware
 metrics.jsonl      one line per iteration: the source of truth
 samples/           images of the same prompts from the same noise, at each evaluation
@@ -18,15 +19,17 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from peft import LoraConfig as PeftLoraConfig
 from ruamel.yaml import YAML
 
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
@@ -78,6 +81,29 @@ class RunFolder:
         }
         write_json(self.path / "environment.json", environment)
         self.write_recipe(recipe)
+
+    def write_prompts(self, name: str, prompts: Sequence[Prompt]) -> Path:
+        """Prompts that were given as Python objects, so that the run can be continued and evaluated on them."""
+        path = (self.path / f"{name}.jsonl").resolve()
+        if distributed.rank() == 0:
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                rows = [json.dumps({"prompt": prompt.text, **prompt.metadata}) + "\n" for prompt in prompts]
+            except TypeError as error:
+                raise ValueError(f"a column of the {name} prompts cannot be kept with the run: {error}") from None
+            write_text(path, "".join(rows))
+        return path
+
+    def write_adapter(self, config: PeftLoraConfig) -> None:
+        """A LoRA configuration that was given as a Python object, as a whole."""
+        if distributed.rank() == 0:
+            self.path.mkdir(parents=True, exist_ok=True)
+            plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+            write_json(self.path / "adapter.json", plain)
+
+    def adapter(self) -> PeftLoraConfig | None:
+        file = self.path / "adapter.json"
+        return PeftLoraConfig(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
 
     def write_recipe(self, recipe: Recipe) -> None:
         text = io.StringIO()

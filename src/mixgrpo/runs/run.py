@@ -16,7 +16,7 @@ from mixgrpo.data.sources import evaluation_prompts, train_prompts
 from mixgrpo.models.load import load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.rewards.registry import check_rewards
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.policy import make_policy
@@ -25,6 +25,7 @@ from mixgrpo.training.trainer import Metrics, Trainer
 from mixgrpo.training.weights import TrainingStopped
 
 from .atomic import save_image, write_json
+from .callbacks import Callback
 from .checkpoints import name_of
 from .continuation import CannotContinue, check_changes, find_checkpoint
 from .diagnosis import exploded
@@ -55,16 +56,23 @@ def resume(folder: Path, overrides: list[str] | None = None) -> None:
 
 
 def _train_from_folder(recipe: Recipe, folder: Path) -> None:
-    rewards = find_rewards(recipe.rewards)
+    rewards = check_rewards(recipe.rewards)
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
-    policy = make_policy(load_model(recipe.model, distributed.device()), recipe)
-    Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, RunFolder(folder)).run()
+    run_folder = RunFolder(folder)
+    policy = make_policy(load_model(recipe.model, distributed.device()), recipe, run_folder.adapter())
+    Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, run_folder).run()
 
 
 class Run:
-    def __init__(self, trainer: Trainer, evaluated_on: Sequence[Prompt], folder: RunFolder) -> None:
-        self.trainer, self.folder = trainer, folder
+    def __init__(
+        self,
+        trainer: Trainer,
+        evaluated_on: Sequence[Prompt],
+        folder: RunFolder,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.trainer, self.folder, self.callbacks = trainer, folder, callbacks
         self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
         if len(self.evaluated_on) < distributed.world_size():
             raise ValueError(
@@ -74,19 +82,31 @@ class Run:
         self.progress = Progress(trainer.recipe)
         self.recent: deque[Metrics] = deque(maxlen=RECENT)
         self.trackers = Trackers(self.progress.say)
+        self._stop = threading.Event()
+
+    def evaluate(self) -> dict[str, Any]:
+        """Of the model as it is now, by reward and kind of prompt."""
+        return self._evaluate(self.trainer.iteration)
+
+    def stop(self) -> None:
+        """After the current iteration, as a signal would."""
+        self._stop.set()
 
     def run(self) -> None:
         """To the last iteration, or until a stop is requested."""
         first = distributed.rank() == 0
         with ExitStack() as stack:
-            stop = stack.enter_context(stop_requests(quiet=not first))
+            stack.callback(self.trainer.scorer.close)
+            stack.enter_context(stop_requests(self._stop, quiet=not first))
             if first:
                 stack.enter_context(self.folder.lock())
             self._continue()
             if first:
                 stack.enter_context(self.trackers.open(self.trainer.recipe, self.folder))
             try:
-                finished = self._train(stop)
+                for callback in self.callbacks:
+                    callback.on_start(self)
+                finished = self._train()
             except torch.OutOfMemoryError as error:
                 raise TrainingStopped(
                     f"out of memory in iteration {self.trainer.iteration}: {error}\nLower rollout.micro_batch, now "
@@ -121,7 +141,7 @@ class Run:
             self.folder.drop_from(iteration)
             self.folder.write_recipe(trainer.recipe)
 
-    def _train(self, stop: threading.Event) -> bool:
+    def _train(self) -> bool:
         """Whether the last iteration is done."""
         trainer, recipe = self.trainer, self.trainer.recipe
         if trainer.iteration == 0 and not self.folder.checkpoints.iterations():
@@ -129,14 +149,13 @@ class Run:
                 self.progress.found(finding)
                 if not finding.ok:
                     raise TrainingStopped(f"Preflight failed: {finding.what}: no ({finding.detail}).")
-                if any(distributed.gather(stop.is_set())):
+                if any(distributed.gather(self._stop.is_set())):
                     self.progress.say("stopped before the first iteration")
                     return False
             self._save()
         stopping = False
         while trainer.iteration < recipe.iterations and not stopping:
             metrics = trainer.iterate()
-            stopping = any(distributed.gather(stop.is_set()))
             done = trainer.iteration
             best = None
             if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
@@ -144,6 +163,10 @@ class Run:
                 metrics["evaluation"] = self._evaluate(done)
                 best = self._better(done, metrics["evaluation"])
             self._record(metrics)
+            stopping = any(distributed.gather(self._stop.is_set()))
+            if stopping:
+                for callback in self.callbacks:
+                    callback.on_stop_requested(self)
             if why := exploded(self.recent):
                 raise TrainingStopped(
                     f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
@@ -177,10 +200,16 @@ class Run:
             self.folder.append(metrics)
             self.progress.show([*self.recent])
             self.trackers.log(metrics)
+        for callback in self.callbacks:
+            callback.on_iteration_end(self, metrics)
 
     def _save(self, new_best: Best | None = None) -> None:
-        if distributed.rank() != 0:
-            return
+        if distributed.rank() == 0:
+            self._write_checkpoint(new_best)
+        for callback in self.callbacks:
+            callback.on_save(self, self.folder.checkpoints.path / name_of(self.trainer.iteration))
+
+    def _write_checkpoint(self, new_best: Best | None) -> None:
         trainer, best = self.trainer, new_best or self.folder.best()
         spare = {best.iteration} if best else set()
         if not self.folder.evaluation(0).is_file():
@@ -247,4 +276,6 @@ class Run:
             self.trackers.log_samples(iteration, file)
             write_json(self.folder.evaluation(iteration), {"iteration": iteration, "rewards": result})
             self.progress.evaluated(iteration, result, time.perf_counter() - begin)
+        for callback in self.callbacks:
+            callback.on_evaluation(self, iteration, result)
         return result

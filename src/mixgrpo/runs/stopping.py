@@ -11,9 +11,8 @@ _PATIENCE = 4.0  # seconds for trackers to close after the second signal
 
 
 @contextmanager
-def stop_requests(quiet: bool) -> Iterator[threading.Event]:
-    """`quiet`: say nothing, as another process does."""
-    requested = threading.Event()
+def stop_requests(requested: threading.Event, quiet: bool) -> Iterator[None]:
+    """Sets the event. `quiet`: say nothing, because another process does."""
 
     def say(text: str) -> None:
         if not quiet:
@@ -27,9 +26,12 @@ def stop_requests(quiet: bool) -> Iterator[threading.Event]:
         requested.set()
         say("stopping after this iteration; a second signal stops at once")
 
+    if threading.current_thread() is not threading.main_thread():  # a notebook's worker: signals are not for it
+        yield
+        return
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield requested
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -74,7 +74,7 @@ def _from_checkpoint(run: RunFolder, recipe: Recipe, model: FlowModel, iteration
     """With the averaged weights, if there are any: those that are evaluated and exported."""
     lora = recipe.tune == "lora"
     tuned = model if lora else model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()})
-    parameters = make_trainable(tuned, recipe)
+    parameters = make_trainable(tuned, recipe, run.adapter())
     saved = run.checkpoints.load_weights(iteration, "average") or run.checkpoints.load_weights(iteration)
     for name, parameter in parameters.items():
         parameter.data.copy_(saved[name])
