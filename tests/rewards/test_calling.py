@@ -92,14 +92,21 @@ def test_anything_else_is_refused(scores: Any, sentence: str) -> None:
     ("reward", "columns", "sentence"),
     [
         (lambda images, completions: [], {}, r"\(images, completions\), but it is called with images, prompts by name"),
-        (lambda images, prompts: [], {"kind": [1, 2]}, r"called with images, prompts, kind by name.*\*\*metadata\)"),
-        (lambda images, prompts, size: [], {"kind": [1, 2]}, "missing a required argument: 'size'"),
+        (lambda images, prompts, size: [], {"kind": [1, 2]}, r"missing a required argument: 'size'.*\*\*metadata\)"),
+        (lambda images, prompts, size: [], {}, "missing a required argument: 'size'"),
         (lambda images, prompts, **metadata: [], {"images": [1, 2]}, "the prompts have a column `images`: rename it"),
     ],
 )
 def test_other_parameters_are_named(reward: Any, columns: dict[str, list[Any]], sentence: str) -> None:
     with pytest.raises(TypeError, match=sentence):
         call_reward(reward, IMAGES, ["a", "b"], columns)
+
+
+def test_a_reward_gets_the_columns_that_it_has_parameters_for() -> None:
+    columns: dict[str, list[Any]] = {"kind": ["x", "y"], "size": [3, 4]}
+    assert call(lambda images, prompts: [1, 2], **columns) == [1, 2]
+    assert call(lambda images, prompts, size: size, **columns) == [3, 4]
+    assert call(lambda images, prompts, size, **rest: [len(rest)] * 2, **columns) == [1, 1]
 
 
 def test_a_reward_cannot_end_the_process() -> None:

@@ -80,7 +80,10 @@ def test_a_run_leaves_everything_worth_keeping(finished: Path) -> None:
     assert [line["iteration"] for line in metrics(finished)] == [0, 1, 2, 3]
     assert {path.name for path in (finished / "samples").iterdir()} == {"000000.png", "000004.png"}
     assert (finished / "checkpoints" / "latest").resolve().name == "000004"
-    assert RunFolder(finished).best() is not None
+    assert (best := RunFolder(finished).best()) is not None
+    evaluations = [json.loads(path.read_text())["rewards"] for path in finished.glob("evaluation-*.json")]
+    trained = next(name for name in evaluations[0] if name.endswith("own.py:brightness"))
+    assert best.value in [rewards[trained]["overall"] for rewards in evaluations]
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:

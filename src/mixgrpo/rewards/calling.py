@@ -22,31 +22,39 @@ def call_reward(
     reward: Reward, images: Sequence[Image], prompts: Sequence[str], metadata: Mapping[str, Sequence[Any]]
 ) -> list[float | None]:
     """One score per image: None if it has none, NaN or infinity if it could not be judged."""
-    check_parameters(reward, metadata)
+    taken = _taken(reward, metadata)
+    check_parameters(reward, taken)
     with _contained():
-        returned = reward(images=images, prompts=prompts, **metadata)
+        returned = reward(images=images, prompts=prompts, **{name: metadata[name] for name in taken})
         if inspect.isawaitable(returned):
             returned = asyncio.run_coroutine_threadsafe(_result(returned), _event_loop()).result()
         return _scores(returned, len(images))
 
 
-def check_parameters(reward: Reward, columns: Iterable[str] = ()) -> None:
-    """Raises a TypeError if the reward does not take images, prompts and these columns by name."""
+def _taken(reward: Reward, columns: Iterable[str]) -> list[str]:
+    """The columns that the reward has a parameter for, or all of them if it takes `**metadata`."""
     columns = sorted(columns)
     for name in RESERVED:
         if name in columns:
             raise TypeError(
                 f"the prompts have a column `{name}`: rename it, because rewards get something else under it"
             )
-    signature = inspect.signature(reward)
+    parameters = inspect.signature(reward).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return [name for name in columns if takes_any or name in parameters]
+
+
+def check_parameters(reward: Reward, columns: Iterable[str] | None = None) -> None:
+    """Raises a TypeError if the reward does not take images, prompts and these columns by name, or requires more."""
+    signature, names = inspect.signature(reward), [*RESERVED, *(columns or ())]
     try:
-        # Without columns, these are not known yet: the reward may require some.
-        bind = signature.bind if columns else signature.bind_partial
-        bind(**dict.fromkeys([*RESERVED, *columns]))
+        # While the columns are not known, the reward may require any.
+        bind = signature.bind_partial if columns is None else signature.bind
+        bind(**dict.fromkeys(names))
     except TypeError as error:
         raise TypeError(
-            f"its parameters are {signature}, but it is called with {', '.join([*RESERVED, *columns])} by name "
-            f"({error}): write it as (images, prompts, **metadata)"
+            f"its parameters are {signature}, but it is called with {', '.join(names)} by name ({error}): write it as "
+            "(images, prompts, **metadata), where metadata are the columns of the prompts"
         ) from None
 
 

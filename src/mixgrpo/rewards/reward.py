@@ -1,7 +1,8 @@
 """The interface of a reward: any callable `(images, prompts, **metadata)` that returns one score per image.
 
 It is called by keyword. `images` are PIL images. `metadata` has one argument per column of the prompt dataset: a list
-with one value per image, None where a row lacks the column. A score of NaN means that the image could not be judged
+with one value per image, None where a row lacks the column. A reward without `**metadata` gets the columns that it has
+parameters for. A score of NaN means that the image could not be judged
 and may be asked for again; None means that it has no score. The reward may be a coroutine function.
 """
 

@@ -43,10 +43,10 @@ def evaluate(
     """Score a stream of images, of which only those to show are kept."""
     scorer = Scorer(rewards, settings, overlap)
     shown: dict[int, Tensor] = {}
-    for numbers, pixels in images:
-        scorer.submit(pixels, [prompts[i] for i in numbers])
-        shown |= {i: frames.cpu() for i, frames in zip(numbers, pixels, strict=True) if i in show}
     try:
+        for numbers, pixels in images:
+            scorer.submit(pixels, [prompts[i] for i in numbers])
+            shown |= {i: frames.cpu() for i, frames in zip(numbers, pixels, strict=True) if i in show}
         scored = scorer.collect()
     finally:
         scorer.close()
@@ -59,6 +59,11 @@ def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:
     kinds = [prompt.metadata.get("kind") for prompt in prompts]
     groups = {kind: [i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds) if kind}
     return {name: estimate(scores[rows]) for name, rows in {**groups, "overall": [*range(len(prompts))]}.items()}
+
+
+def weighted_total(means: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> float:
+    """What a run is asked to raise: the weighted sum of the rewards that it is trained on, over all prompts."""
+    return sum(weight * means[name]["overall"] for name, weight in weights.items())
 
 
 def estimate(values: Tensor) -> Estimate:

@@ -29,7 +29,7 @@ from .callbacks import Callback
 from .checkpoints import name_of
 from .continuation import CannotContinue, check_changes, find_checkpoint
 from .diagnosis import exploded
-from .evaluation import evaluate, per_kind
+from .evaluation import evaluate, per_kind, weighted_total
 from .export import export
 from .folder import Best, RunFolder
 from .preflight import preflight
@@ -220,8 +220,8 @@ class Run:
             self.folder.write_best(new_best)
 
     def _better(self, iteration: int, evaluation: dict[str, Any]) -> Best | None:
-        """By the last of the rewards that are trained on. None if an earlier iteration was at least as good."""
-        value, best = evaluation[[*self.trainer.recipe.weights][-1]]["overall"], self.folder.best()
+        """None if an earlier iteration was at least as good."""
+        value, best = weighted_total(evaluation, self.trainer.recipe.weights), self.folder.best()
         return Best(iteration, value) if best is None or value > best.value else None
 
     def _evaluate_start(self) -> dict[str, Any]:
