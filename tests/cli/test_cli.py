@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mixgrpo import __version__
 from mixgrpo.recipe.load import shipped_recipes
 
 
@@ -96,3 +97,7 @@ def test_the_public_names_are_in_the_package() -> None:
         assert getattr(mixgrpo, name) is not None
     with pytest.raises(AttributeError, match="module 'mixgrpo' has no attribute 'Trainer'"):
         _ = mixgrpo.Trainer
+
+
+def test_the_version_is_shown() -> None:
+    assert mixgrpo("--version").stdout == f"mixgrpo {__version__}\n"

@@ -157,7 +157,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "training/update.py": (
-        "tests/training/test_update.py tests/training/test_seams.py",
+        "tests/training/test_update.py tests/training/test_seams.py "
+        "tests/training/test_trainer.py::test_the_first_ratio_error_is_that_before_the_first_optimizer_step",
         [
             ("current.detach() if old is None else old[selection.states]", "current.detach()"),
             ("for image in images[start:end] if image.rank == rank]", "for image in images[start:end]]"),
@@ -200,7 +201,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "training/trainer.py": (
-        "tests/training/test_trainer.py tests/training/test_trained_weights.py tests/training/test_seams.py",
+        "tests/training/test_trainer.py tests/training/test_policy.py tests/training/test_seams.py "
+        "tests/training/test_trained_weights.py",
         [
             ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * len(terms)"),
             ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * with_skipped"),

@@ -258,6 +258,13 @@ def test_the_first_ratio_error_is_that_before_the_first_optimizer_step() -> None
     assert metrics["first_ratio_error"] < 1e-6 < 1e-4 < metrics["ratio_deviation"]
 
 
+def test_iterations_draw_from_noise_of_their_own_and_a_seed_repeats_them() -> None:
+    trainer = small_trainer()
+    first, again, second = (trainer.noise_at(k).initial(0, 0) for k in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
 def test_the_loss_is_a_mean_over_images_and_terms() -> None:
     """The gradient of a batch and of the same batch in larger groups are of the same size; a sum would grow."""
     small, large = (

@@ -1,6 +1,10 @@
 """The `mixgrpo` command. What needs torch is imported by the command that needs it."""
 
+from typing import Annotated
+
 import typer
+
+from mixgrpo import __version__
 
 from .bench import bench
 from .results import evaluate, export, sample
@@ -11,8 +15,18 @@ from .train import resume, train
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"mixgrpo {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
