@@ -47,14 +47,14 @@ def recipe_of(model: str, *changes: str) -> Recipe:
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
-        ("flux-dev", [FULL, NO_KL]),
+        pytest.param("flux-dev", [FULL, NO_KL], marks=pytest.mark.long),
         ("flux-dev", [LORA, KL, "objective.type=image-credit", "update.ema_decay=0.9"]),
         ("sd35-medium", [FULL, KL, "suffix.solver=dpm++2-midpoint"]),
-        ("sd35-medium", [LORA, KL, "update.gradient_checkpointing=true"]),
-        ("sd35-large", [FULL, NO_KL, "update.ema_decay=0.9"]),
+        pytest.param("sd35-medium", [LORA, KL, "update.gradient_checkpointing=true"], marks=pytest.mark.long),
+        pytest.param("sd35-large", [FULL, NO_KL, "update.ema_decay=0.9"], marks=pytest.mark.long),
         ("sd35-large", [LORA, NO_KL, "speed.share_computation=false"]),
         ("qwen-image", [FULL, KL]),
-        ("qwen-image", [LORA, NO_KL, "model.guidance_scale=1"]),
+        pytest.param("qwen-image", [LORA, NO_KL, "model.guidance_scale=1"], marks=pytest.mark.long),
     ],
 )
 def test_an_iteration_with_evaluation_and_restart(model: str, changes: list[str]) -> None:
