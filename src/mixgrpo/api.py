@@ -32,7 +32,6 @@ from mixgrpo.rewards.naming import Given, named, reference_to
 from mixgrpo.rewards.registry import check_rewards
 from mixgrpo.rewards.reward import Reward
 from mixgrpo.runs.callbacks import Callback
-from mixgrpo.runs.export import export
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.runs.run import Run
 from mixgrpo.training.policy import make_policy
@@ -124,9 +123,7 @@ class MixGRPOTrainer:
 
     def export(self, path: str | Path) -> list[Path]:
         """Write the model as it is now for diffusers. Returns the folders that were written."""
-        dtype = getattr(torch, self.recipe.model.dtype)
-        with self._run.trainer.policy.weights.averaged():
-            return export(self._run.trainer.model, RunFolder(Path(path)), lora=self.recipe.tune == "lora", dtype=dtype)
+        return self._run.export(RunFolder(Path(path)))
 
 
 def _recipe(

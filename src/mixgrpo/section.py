@@ -39,6 +39,11 @@ def readable(name: str) -> str:
     return name if len(name) <= _MOST_CHARACTERS else f"{name[:_MOST_CHARACTERS]}..."
 
 
+def is_text(text: str) -> bool:
+    """Without NUL and halves of surrogate pairs, which no file or tokenizer takes."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """The closest known name, or all of them."""
     names = [*known]

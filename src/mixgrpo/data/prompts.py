@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mixgrpo.section import readable, shown
+from mixgrpo.section import is_text, readable, shown
 
 from .files import read_rows
 from .stream import Stream
@@ -84,7 +84,7 @@ def _checked(text: Any, where: str) -> str:
         raise ValueError(f"{where}: prompt = {shown(text)}: must be a string")  # noqa: TRY004
     if len(text) > _LONGEST:
         raise ValueError(f"{where}: a prompt of {len(text):,} characters: must have at most {_LONGEST:,}")
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_text(text):
         raise ValueError(f"{where}: the prompt is not text: it holds a NUL or half a surrogate pair")
     return text
 

@@ -14,7 +14,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from mixgrpo.section import readable
+from mixgrpo.section import is_text, readable
 
 from .errors import RecipeError
 
@@ -37,7 +37,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, what: str) -> Any:
     """`what` names the text in errors."""
     what = readable(what)
-    if not _is_text(text):
+    if not is_text(text):
         raise RecipeError(f"{what}: not text in UTF-8")
     if len(text) > _LONGEST:
         raise RecipeError(f"{what}: {len(text):,} characters: must be at most {_LONGEST:,}")
@@ -81,14 +81,10 @@ def check_values(value: Any, what: str) -> None:
     elif isinstance(value, list):
         for item in value:
             check_values(item, what)
-    elif isinstance(value, str) and not _is_text(value):
+    elif isinstance(value, str) and not is_text(value):
         raise RecipeError(f"{what}: {value[:100]!a} is not text: it holds a NUL or half a surrogate pair")
     elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
         raise RecipeError(f"{what}: a number of {value.bit_length()} bits: must have at most {_MOST_BITS}")
-
-
-def _is_text(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _one_line(text: str) -> str:

@@ -92,6 +92,13 @@ class Run:
         """After the current iteration, as a signal would."""
         self._stop.set()
 
+    def export(self, folder: RunFolder) -> list[Path]:
+        """Write the model as it is now for diffusers, with averaged weights if there are any, in the recipe's dtype."""
+        trainer = self.trainer
+        with trainer.policy.weights.averaged():
+            dtype = getattr(torch, trainer.recipe.model.dtype)
+            return export(trainer.model, folder, lora=trainer.recipe.tune == "lora", dtype=dtype)
+
     def run(self) -> None:
         """To the last iteration, or until a stop is requested."""
         first = distributed.rank() == 0
@@ -184,9 +191,7 @@ class Run:
     def _finish(self) -> None:
         trainer = self.trainer
         if distributed.rank() == 0:
-            with trainer.policy.weights.averaged():
-                dtype = getattr(torch, trainer.recipe.model.dtype)
-                export(trainer.model, self.folder, lora=trainer.recipe.tune == "lora", dtype=dtype)
+            self.export(self.folder)
         before = self._evaluate_start()
         after = self._evaluate(trainer.iteration)
         self.trackers.log_evaluation(trainer.iteration, after)
