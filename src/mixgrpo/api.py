@@ -102,15 +102,17 @@ class MixGRPOTrainer:
 
     def train(self, resume: bool = False) -> None:
         """Train from the start, or continue from the folder's newest checkpoint."""
-        if not resume:
-            self.folder.create(self.recipe)
-            for name, prompts in self._prompts.items():
-                self.folder.write_prompts(name, prompts)
-            if self._adapter is not None:
-                self.folder.write_adapter(self._adapter)
-        elif not self.folder.recipe.is_file():
-            raise FileNotFoundError(f"{self.folder.path} holds no run to resume: call train() without resume")
-        self._run.run()
+        if resume:
+            if not self.folder.recipe.is_file():
+                raise FileNotFoundError(f"{self.folder.path} holds no run to resume: call train() without resume")
+            self._run.run()
+        else:
+            with self.folder.new_run(self.recipe):
+                for name, prompts in self._prompts.items():
+                    self.folder.write_prompts(name, prompts)
+                if self._adapter is not None:
+                    self.folder.write_adapter(self._adapter)
+                self._run.run()
         distributed.gather(None)  # all processes finish together: the first one to leave would end the others' group
 
     def stop(self) -> None:

@@ -69,6 +69,14 @@ def test_a_mistake_is_one_line_and_no_traceback() -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(("local_rank", "shown"), [("0", 1), ("1", 0)])
+def test_of_several_processes_one_shows_a_mistake(local_rank: str, shown: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    result = mixgrpo("train", "scenes", "window.sise=2")
+    assert result.returncode == 2
+    assert result.stderr.count("window.size") == shown
+
+
 def test_recipes_are_listed_with_a_line_each() -> None:
     lines = mixgrpo("recipes").stdout.splitlines()
     assert [line.split()[0] for line in lines] == shipped_recipes()

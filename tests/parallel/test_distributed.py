@@ -27,6 +27,23 @@ with distributed.processes():
     distributed.gather(1)
 """
 
+_FAIL_TOGETHER = """
+from mixgrpo.cli.errors import training_errors
+from mixgrpo.parallel import distributed
+with training_errors(), distributed.processes():
+    distributed.gather(1)
+    raise ValueError("a mistake that both find")
+"""
+
+_FAIL_IN_TURN = """
+from mixgrpo.cli.errors import training_errors
+from mixgrpo.parallel import distributed
+with training_errors(), distributed.processes():
+    if distributed.rank() == 1:
+        raise ValueError("a mistake of the second")
+    distributed.gather(1)  # its connection breaks
+"""
+
 _SUM = """
 import torch
 from mixgrpo.parallel import distributed
@@ -60,3 +77,12 @@ def test_after_an_error_nobody_is_waited_for(tmp_path: Path) -> None:
     done = run(tmp_path, _FAIL)
     assert done.returncode != 0
     assert "a mistake" in done.stderr
+
+
+@pytest.mark.parametrize("script", [_FAIL_TOGETHER, _FAIL_IN_TURN], ids=["together", "in turn"])
+def test_a_run_tells_one_error_whoever_finds_it(tmp_path: Path, script: str) -> None:
+    done = run(tmp_path, script)
+    assert done.returncode != 0
+    ours = done.stderr.partition("torch/distributed/elastic")[0]
+    assert ours.count("a mistake") == 1, done.stderr
+    assert "Traceback" not in ours, done.stderr

@@ -31,6 +31,28 @@ def test_a_run_that_has_begun_is_not_overwritten(folder: RunFolder) -> None:
         folder.create(small_recipe(rewards={"scenes": 1.0}))
 
 
+def fail(folder: RunFolder, *, saved: bool) -> None:
+    with folder.new_run(small_recipe(rewards={"scenes": 1.0})):
+        assert folder.recipe.is_file()
+        if saved:
+            (folder.checkpoints.path / "000000").mkdir(parents=True)
+        raise ValueError("no such weights")
+
+
+@pytest.mark.parametrize(
+    ("there_before", "saved", "left"), [(False, False, False), (True, False, True), (False, True, True)]
+)
+def test_a_failed_start_removes_its_own_empty_folder_alone(
+    tmp_path: Path, there_before: bool, saved: bool, left: bool
+) -> None:
+    folder = RunFolder(tmp_path / "new")
+    if there_before:
+        folder.path.mkdir()
+    with pytest.raises(ValueError, match="no such weights"):
+        fail(folder, saved=saved)
+    assert folder.path.exists() == left
+
+
 @pytest.mark.parametrize("damage", [b'{"iteration": 1, "rewa', b"[]", b"\xff\xfe", b"{}", b"1"])
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_a_damaged_line_costs_that_line_alone(folder: RunFolder, damage: bytes, place: int) -> None:

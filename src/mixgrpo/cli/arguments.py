@@ -1,5 +1,6 @@
 """Arguments that several commands have."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,10 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a ru
 
 
 def loaded(recipe: str, overrides: Sequence[str]) -> Recipe:
-    """The recipe, or its mistakes and exit status 2."""
+    """The recipe, or its mistakes and exit status 2. Of processes that torchrun started, one a machine shows them."""
     try:
         return load_recipe(recipe, overrides)
     except RecipeError as error:
-        typer.echo(str(error), err=True)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            typer.echo(str(error), err=True)
         sys.exit(2)

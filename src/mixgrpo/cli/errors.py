@@ -23,12 +23,16 @@ def as_sentences(*kinds: type[Exception]) -> Iterator[None]:
 def training_errors() -> Iterator[None]:
     """For commands that load a model. The libraries print things when they are imported: import them inside."""
     _quiet_libraries()
+    from mixgrpo.parallel.distributed import AnotherFailedFirst
     from mixgrpo.rewards.clients.endpoints import RequestRefused
     from mixgrpo.training.scoring import RewardError
     from mixgrpo.training.weights import TrainingStopped
 
-    with as_sentences(RewardError, RequestRefused, TrainingStopped, ValueError, OSError, ImportError):
-        yield
+    try:
+        with as_sentences(RewardError, RequestRefused, TrainingStopped, ValueError, OSError, ImportError):
+            yield
+    except AnotherFailedFirst:
+        sys.exit(1)
 
 
 def _quiet_libraries() -> None:

@@ -11,34 +11,60 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 _BUCKET_BYTES = 64 * 2**20
+
+_store: Store | None = None
+"""Through which the processes found each other."""
+
+
+class AnotherFailedFirst(RuntimeError):
+    """What went wrong here came after another process had failed, which says why."""
 
 
 @contextmanager
 def processes() -> Iterator[None]:
     """Be one of the processes that torchrun started, or the only one. They leave together: one that left early would
-    break the connections of those still at work. After an error nobody is waited for; torchrun ends the others.
+    break the connections of those still at work. After an error nobody is waited for; torchrun ends the others. The
+    first one to fail raises its error, those after it `AnotherFailedFirst`, so that a run tells one error.
     """
     start()
     try:
         yield
         gather(None)
+    except BaseException as error:
+        if _failed_before():
+            raise AnotherFailedFirst from error
+        raise
     finally:
         stop()
+
+
+def _failed_before() -> bool:
+    """Whether another process has failed already. The store is torchrun's: it outlives its processes."""
+    if _store is None:
+        return False
+    try:
+        return int(_store.add("failed processes", 1)) > 1
+    except RuntimeError:  # torchrun itself is gone
+        return False
 
 
 def start() -> None:
     """Join the processes that torchrun started. Does nothing in a single process."""
     if "RANK" not in os.environ or dist.is_initialized():
         return
+    global _store
     own = device()
-    if own.type == "cpu":
-        dist.init_process_group("gloo")
-        return
-    # Without a device of its own each process would talk to the others through the first one.
-    torch.accelerator.set_device_index(own.index)
-    dist.init_process_group(f"cpu:gloo,{own.type}:{dist.get_default_backend_for_device(own)}", device_id=own)
+    _store, rank, world_size = next(rendezvous("env://"))
+    backend, bound_to = "gloo", None
+    if own.type != "cpu":
+        # Without a device of its own each process would talk to the others through the first one.
+        torch.accelerator.set_device_index(own.index)
+        backend, bound_to = f"cpu:gloo,{own.type}:{dist.get_default_backend_for_device(own)}", own
+    dist.init_process_group(backend, store=_store, rank=rank, world_size=world_size, device_id=bound_to)
 
 
 def stop() -> None:

@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -60,6 +61,20 @@ class RunFolder:
 
     def evaluation(self, iteration: int) -> Path:
         return self.path / f"evaluation-{name_of(iteration)}.json"
+
+    @contextmanager
+    def new_run(self, recipe: Recipe) -> Iterator[None]:
+        """Begin a run here. If it fails before its first checkpoint, the folder is removed, unless it was there before:
+        a mistake in a recipe should not leave an empty run for each attempt.
+        """
+        ours = distributed.rank() == 0 and _made(self.path)
+        self.create(recipe)
+        try:
+            yield
+        except BaseException:
+            if ours and not self.checkpoints.iterations():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def create(self, recipe: Recipe) -> None:
         """Done by the first process only. A folder whose run never trained an iteration can be used again."""
@@ -170,6 +185,15 @@ class RunFolder:
 
     def write_best(self, best: Best) -> None:
         write_json(self.path / "best.json", best._asdict())
+
+
+def _made(path: Path) -> bool:
+    """Whether this call made the folder: of two processes that ask at once, one is told so."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _without_nan(value: Any) -> Any:

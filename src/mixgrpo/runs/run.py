@@ -44,8 +44,8 @@ _SAMPLE_COLUMNS = 4
 
 def start(recipe: Recipe, folder: Path) -> None:
     """Begin a new run."""
-    RunFolder(folder).create(recipe)
-    _train_from_folder(recipe, folder)
+    with RunFolder(folder).new_run(recipe):
+        _train_from_folder(recipe, folder)
 
 
 def resume(folder: Path, overrides: list[str] | None = None) -> None:
