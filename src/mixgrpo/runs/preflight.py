@@ -6,7 +6,7 @@
     the rewards of a group's images differ
     one update changes the weights and an image
     evaluation prompts can be drawn and scored
-    on an accelerator: the peak memory of one full micro-batch
+    on an accelerator: the peak memory of one full micro-batch; on a CPU: whether other work takes its cores
 
 The weights are restored afterwards.
 """
@@ -28,6 +28,7 @@ from mixgrpo.training.generation import images_of
 from mixgrpo.training.trainer import Metrics, Trainer
 
 from . import memory
+from .cores import CoreWatch
 from .evaluation import evaluate
 
 _STEPS = 4
@@ -49,6 +50,7 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
     # On the CPU, so that the peak that is measured is the one of training.
     before = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.snapshot().tensors.items()}
     device = trainer.model.device
+    cores = CoreWatch()
     yield _memory_held(trainer, device)
     if device.type != "cpu":
         torch.get_device_module(device).reset_peak_memory_stats(device)
@@ -81,6 +83,8 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
     if device.type != "cpu":
         peak = torch.get_device_module(device).max_memory_allocated(device) / memory.GIB
         yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
+    elif busy := cores.advice():
+        yield Finding("cores are free", busy)
     trainer.policy.weights.reset(before)
 
 
