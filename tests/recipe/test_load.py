@@ -160,3 +160,13 @@ def test_weights_are_chosen_for_full_tuning_only() -> None:
     assert load_recipe("scenes", ["tune=lora"]).tune_only == ()
     with pytest.raises(RecipeError, match="tune_only: applies to tune = full"):
         load_recipe("scenes", ["tune=lora", "tune_only=['*context*']"])
+
+
+def test_what_is_best_is_said_by_a_reward_of_the_run() -> None:
+    rewards = {"scenes": 0.5, "scenes-strict": 0}
+    assert resolve({**MINIMAL, "rewards": rewards}).best_by == {"scenes": 0.5}
+    assert resolve({**MINIMAL, "rewards": rewards, "evaluation": {"best": "scenes-strict"}}).best_by == {
+        "scenes-strict": 1.0
+    }
+    with pytest.raises(RecipeError, match=r"evaluation\.best = 'hpsv2': must be one of scenes, scenes-strict"):
+        resolve({**MINIMAL, "rewards": rewards, "evaluation": {"best": "hpsv2"}})

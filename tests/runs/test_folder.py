@@ -92,5 +92,5 @@ def test_one_process_at_a_time_trains_in_a_folder(folder: RunFolder) -> None:
 
 def test_the_best_is_remembered(folder: RunFolder) -> None:
     assert folder.best() is None
-    folder.write_best(Best(3, 0.5))
-    assert folder.best() == Best(3, 0.5)
+    folder.write_best(Best(3, 0.5, {"scenes": 1.0}))
+    assert folder.best() == Best(3, 0.5, {"scenes": 1.0})

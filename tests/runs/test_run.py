@@ -191,11 +191,18 @@ def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_goes_on_with_more_iterations_and_another_rate(finished: Path, tmp_path: Path) -> None:
+    """And says by another reward, a lower one, which checkpoint is the best."""
     run = tmp_path / "longer"
     shutil.copytree(finished, run, symlinks=True)
-    shown = mixgrpo("resume", str(run), "iterations=5", "update.learning_rate=1e-5")
+    best_before = RunFolder(run).best()
+    shown = mixgrpo("resume", str(run), "iterations=5", "update.learning_rate=1e-5", "evaluation.best=scenes")
     assert "continuing from iteration 4" in shown
-    assert "changed: iterations, update.learning_rate" in shown
+    assert "changed: iterations, update.learning_rate, evaluation.best" in shown
+    best = RunFolder(run).best()
+    assert best is not None
+    assert best_before is not None
+    assert best_before.by != best.by == {"scenes": 1.0}
+    assert best.iteration == 5
     assert [line["iteration"] for line in metrics(run)] == [0, 1, 2, 3, 4]
     assert RunFolder(run).load_recipe().iterations == 5
     assert "seed: cannot change in a run that has begun" in mixgrpo("resume", str(run), "seed=9", code=1)

@@ -76,6 +76,12 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _best_is_a_reward(self) -> "Recipe":
+        if self.evaluation.best is not None and self.evaluation.best not in self.rewards:
+            raise ValueError(f"evaluation.best = {self.evaluation.best!r}: must be one of {', '.join(self.rewards)}")
+        return self
+
+    @model_validator(mode="after")
     def _every_option_is_read(self) -> "Recipe":
         """Those at their default may stand: a run's recipe.yaml lists every key."""
         if self.tune == "lora" and self.tune_only:
@@ -116,6 +122,11 @@ class Recipe(Section):
     def weights(self) -> dict[str, float]:
         """The rewards that are trained on; the others are only observed."""
         return {label: entry.weight for label, entry in self.rewards.items() if entry.weight > 0}
+
+    @property
+    def best_by(self) -> dict[str, float]:
+        """Weights of the rewards whose sum says which checkpoint is the best."""
+        return self.weights if self.evaluation.best is None else {self.evaluation.best: 1.0}
 
     @property
     def envelope(self) -> range:

@@ -168,6 +168,8 @@ class EvaluationConfig(Section):
     """Number of evaluation prompts, spread evenly over the list; all where it has fewer."""
     steps: int = Field(default=20, ge=1, le=10_000)
     """Euler steps per image."""
+    best: str | None = None
+    """The reward that says which checkpoint is the best. null: the weighted sum of those that are trained on."""
 
 
 class SaveConfig(Section):

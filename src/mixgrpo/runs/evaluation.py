@@ -62,7 +62,7 @@ def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:
 
 
 def weighted_total(means: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> float:
-    """What a run is asked to raise: the weighted sum of the rewards that it is trained on, over all prompts."""
+    """The weighted sum of mean rewards over all prompts."""
     return sum(weight * means[name]["overall"] for name, weight in weights.items())
 
 

@@ -44,6 +44,8 @@ _PACKAGES = ("mixgrpo", "torch", "diffusers", "transformers", "peft", "numpy")
 class Best(NamedTuple):
     iteration: int
     value: float
+    by: dict[str, float]
+    """Weights of the rewards that `value` is a sum of."""
 
 
 class RunFolder:

@@ -1,6 +1,7 @@
 """A run from start to end: a folder, evaluations, checkpoints, progress, and a clean stop on request."""
 
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -226,8 +227,11 @@ class Run:
 
     def _better(self, iteration: int, evaluation: dict[str, Any]) -> Best | None:
         """None if an earlier iteration was at least as good."""
-        value, best = weighted_total(evaluation, self.trainer.recipe.weights), self.folder.best()
-        return Best(iteration, value) if best is None or value > best.value else None
+        by, best = self.trainer.recipe.best_by, self.folder.best()
+        value = weighted_total(evaluation, by)
+        # A resumed run may judge by another reward; then the earlier value says nothing.
+        better = best is None or best.by != by or value > best.value
+        return Best(iteration, value, by) if better and math.isfinite(value) else None
 
     def _evaluate_start(self) -> dict[str, Any]:
         """The model before training, from its checkpoint. Made when there is something to compare with, so that the
