@@ -88,7 +88,9 @@ def test_other_weights_are_in_place_only_inside() -> None:
     start = weights(trainer)
     trainer.iterate()
     after = weights(trainer)
-    with trainer.policy.weights.with_weights(start):
+    with trainer.policy.weights.set_aside():
+        for name, parameter in trainer.policy.weights.parameters.items():
+            parameter.detach().copy_(start[name])
         assert all(torch.equal(start[name], value) for name, value in weights(trainer).items())
     assert all(torch.equal(after[name], value) for name, value in weights(trainer).items())
 

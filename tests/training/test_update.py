@@ -10,7 +10,7 @@ from mixgrpo.objectives.clipped_ratio import ClippedRatio
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import make_plan
 from mixgrpo.sampling.rollout import Rollout, rollout
-from mixgrpo.training.update import ImageRef, Minibatch, UpdateStats, accumulate, minibatches
+from mixgrpo.training.update import ImageRef, Minibatch, UpdateStats, accumulate, minibatches, select
 
 PROMPTS = prompts_of(["a red circle", "two blue squares", "CAT"])
 G = 4
@@ -43,10 +43,9 @@ def gradient(
             model,
             objective,
             terms,
+            select(terms, images, micro_batch, together=False),
             model.encode(PROMPTS),
-            torch.tensor(images, dtype=torch.long),
             total=len(PROMPTS) * G * len(terms),
-            micro_batch=micro_batch,
             reference=lambda: nullcontext(reference or model),
             old=None,
             first=True,

@@ -80,6 +80,10 @@ class Term:
         if chosen:
             yield self._selection(images, chosen)
 
+    def nothing(self) -> Selection:
+        """A model call at the first state, for no image."""
+        return Selection(self.state_of.new_empty(0), torch.zeros(1, dtype=torch.long), self.state_of[:0])
+
     def _selection(self, images: Tensor, positions: list[int]) -> Selection:
         chosen = images[sorted(positions)]
         states, state_of = torch.unique(self.state_of[chosen], return_inverse=True)

@@ -88,10 +88,25 @@ def device() -> torch.device:
     return torch.device(accelerator.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
+def device_memory(device: torch.device) -> int:
+    """All of the accelerator's memory, or of the machine's."""
+    if device.type != "cpu":
+        _, total = torch.get_device_module(device).mem_get_info(device)
+        return int(total)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def local_range(count: int) -> range:
     """Which of `count` groups belong to this rank: contiguous, and as evenly split as possible."""
     bounds = [round(i * count / world_size()) for i in (rank(), rank() + 1)]
     return range(*bounds)
+
+
+def padded(local: range, count: int) -> list[int]:
+    """This rank's groups, the last one again until every rank has as many. Sharded networks are run by all ranks
+    together.
+    """
+    return [*local, *[local[-1]] * (-(-count // world_size()) - len(local))]
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> None:
@@ -115,13 +130,6 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(tensor)
     if bucket:
         yield bucket
-
-
-def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
-    """In place, from the first rank."""
-    if dist.is_initialized():
-        for tensor in tensors:
-            dist.broadcast(tensor, src=0)
 
 
 def gather(value: Any) -> list[Any]:

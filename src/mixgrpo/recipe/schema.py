@@ -19,6 +19,7 @@ from .sections import (
     LoraConfig,
     ModelConfig,
     ObjectiveConfig,
+    ParallelConfig,
     PromptsConfig,
     RolloutConfig,
     SaveConfig,
@@ -59,6 +60,7 @@ class Recipe(Section):
     update: UpdateConfig = UpdateConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     save: SaveConfig = SaveConfig()
+    parallel: ParallelConfig = ParallelConfig()
     speed: SpeedConfig = SpeedConfig()
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(default=(), strict=False)
     """Where metrics go in addition to the run's metrics.jsonl."""

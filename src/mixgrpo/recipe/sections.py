@@ -179,6 +179,26 @@ class SaveConfig(Section):
     """Number of newest checkpoints kept. Iteration 0 is also kept until it has been evaluated."""
 
 
+class ParallelConfig(Section):
+    """How several processes share the trained networks. Each draws and learns from its own share of the prompts."""
+
+    shard: Literal["auto", "none", "full", "hybrid"] = "auto"
+    """Which part of weights, gradients and optimizer state a process holds. `none`: all of it. `full`: a share among
+    all processes. `hybrid`: a share among those of its machine. `auto`: `none` where all of it takes less than half of
+    the accelerator's memory, else `full` on one machine and `hybrid` on several.
+    """
+    offload: bool = False
+    """Keep the shares in the machine's memory and bring them to the accelerator block by block: slow, and the last
+    resort where nothing else fits.
+    """
+
+    @model_validator(mode="after")
+    def _only_shares_are_offloaded(self) -> "ParallelConfig":
+        if self.offload and self.shard == "none":
+            raise ValueError("parallel.offload = True: needs parallel.shard = full or hybrid")
+        return self
+
+
 class SpeedConfig(Section):
     """What makes a run faster and changes its results by no more than rounding.
 

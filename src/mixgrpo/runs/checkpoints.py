@@ -1,29 +1,47 @@
 """Checkpoints on disk, each of them complete or not there, and never trusted unseen.
 
-    checkpoints/000025/state.safetensors   all tensors of a snapshot
-                       state.json          the iteration, and the recipe that was trained
-                       manifest.json       size and SHA-256 of the two files above
-    checkpoints/latest                     a link to the newest one, for people: nothing reads it
+    checkpoints/000025/shard-*.safetensors   the tensors of a snapshot: a file from each process, its own part
+                       state.json            the iteration, and the recipe that was trained
+                       manifest.json         size and SHA-256 of the files above
+    checkpoints/latest                       a link to the newest one, for people: nothing reads it
 
 A checkpoint is written under a temporary name and then renamed. A crash at any moment leaves the earlier ones intact.
+Tensors are written and read by torch's distributed checkpoints, by all processes together, however many there were when
+it was written. Several processes need a disk that all of them see.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Collection
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
+from mixgrpo.parallel import distributed
 from mixgrpo.training.snapshot import Snapshot
 
 from .atomic import flush, readable
 
-_STATE, _FACTS, _MANIFEST, _LATEST = "state.safetensors", "state.json", "manifest.json", "latest"
+_FACTS, _MANIFEST, _LATEST = "state.json", "manifest.json", "latest"
+_SHARDS = "shard-*.safetensors"
+
+Room = Callable[[str, torch.Size, torch.dtype], Tensor]
+"""Gives the tensor that a saved one is read into, by its name, shape and dtype."""
+
+warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process is as it should be
+
+
+def _whole_on_cpu(name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype)
 
 
 class DamagedCheckpoint(ValueError):
@@ -52,31 +70,42 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.path.iterdir() if path.name.isdigit() and path.is_dir())
 
     def save(self, state: Snapshot, recipe: dict[str, Any], keep: int, spare: Collection[int] = ()) -> None:
-        """Write it, and delete all but the `keep` newest and those to spare."""
+        """Write it, and delete all but the `keep` newest and those to spare. All processes call this."""
+        temporary = self.path / f".{name_of(state.iteration)}.part"
+        first = distributed.rank() == 0
+        if first:
+            self._make(temporary)
+        distributed.gather(None)
+        _write_tensors(state.tensors, temporary)
+        own = temporary / f"shard-{distributed.rank() + 1:05}-model-00001-of-00001.safetensors"
+        written = {}
+        if own.is_file():  # small states have no part for every process
+            readable(own)
+            flush(own)
+            written = {own.name: _fingerprint(own)}
+        fingerprints = {name: entry for part in distributed.gather(written) for name, entry in part.items()}
+        if first:
+            _write_json(temporary / _FACTS, {"iteration": state.iteration, "recipe": recipe})
+            _write_json(temporary / _MANIFEST, {**fingerprints, _FACTS: _fingerprint(temporary / _FACTS)})
+            self._publish(temporary, self.path / name_of(state.iteration))
+            for old in self.iterations()[:-keep]:
+                if old not in spare:
+                    shutil.rmtree(self.path / name_of(old))
+
+    def _make(self, temporary: Path) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        final = self.path / name_of(state.iteration)
-        temporary = self.path / f".{final.name}.part"
         for leftover in self.path.glob(".*.part"):
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
         temporary.mkdir()
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()}
-        try:
-            save_file(tensors, temporary / _STATE)
-        except SafetensorError as error:  # its own word for an OSError
-            raise OSError(f"{temporary / _STATE} could not be written: {error}") from error
-        _write_json(temporary / _FACTS, {"iteration": state.iteration, "recipe": recipe})
-        _write_json(temporary / _MANIFEST, {name: _fingerprint(temporary / name) for name in (_STATE, _FACTS)})
-        readable(temporary / _STATE)
-        for path in (*temporary.iterdir(), temporary):
+
+    def _publish(self, temporary: Path, final: Path) -> None:
+        for path in (temporary / _FACTS, temporary / _MANIFEST, temporary):
             flush(path)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
         self._link(final.name)
         flush(self.path)
-        for old in self.iterations()[:-keep]:
-            if old not in spare:
-                shutil.rmtree(self.path / name_of(old))
 
     def newest(self) -> Newest:
         """The newest complete one. Every byte is compared with its manifest."""
@@ -93,8 +122,10 @@ class Checkpoints:
     def verify(self, iteration: int) -> None:
         folder = self.path / name_of(iteration)
         manifest = _read_json(folder / _MANIFEST)
-        for name in (_STATE, _FACTS):
-            expected = manifest.get(name)
+        unknown = {path.name for path in folder.glob(_SHARDS)} - manifest.keys()
+        if unknown or _FACTS not in manifest or len(manifest) < 2:
+            raise DamagedCheckpoint(f"{folder / _MANIFEST} does not list the files that are there")
+        for name, expected in manifest.items():
             if not (folder / name).is_file():
                 raise DamagedCheckpoint(f"{folder / name} is missing")
             if _fingerprint(folder / name) != expected:
@@ -102,14 +133,24 @@ class Checkpoints:
         if self.facts(iteration)["iteration"] != iteration:
             raise DamagedCheckpoint(f"{folder} holds the state of another iteration than its name says")
 
-    def load(self, iteration: int) -> Snapshot:
-        return Snapshot(iteration, load_file(self.path / name_of(iteration) / _STATE))
+    def load(self, iteration: int, room: Room = _whole_on_cpu, kind: str = "") -> Snapshot:
+        """All of it, or one kind: `weight`, `average`, `optimizer`. All processes call this, each with room for its own
+        part of every tensor.
+        """
+        reader = HuggingFaceStorageReader(str(self.path / name_of(iteration)))
+        tensors = {
+            name: room(name, entry.size, entry.properties.dtype)
+            for name, entry in reader.read_metadata().state_dict_metadata.items()
+            if name.startswith(kind) and isinstance(entry, TensorStorageMetadata)  # nothing else is saved
+        }
+        if tensors:
+            load(dict(tensors), storage_reader=reader)
+        return Snapshot(iteration, tensors)
 
     def load_weights(self, iteration: int, kind: str = "weight") -> dict[str, Tensor]:
         """The trained weights alone; `kind` average: their moving average, empty if there is none."""
-        with safe_open(self.path / name_of(iteration) / _STATE, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(f"{kind}/")]  # noqa: SIM118 - not a mapping
-            return {name.removeprefix(f"{kind}/"): file.get_tensor(name) for name in names}
+        tensors = self.load(iteration, kind=f"{kind}/").tensors
+        return {name.removeprefix(f"{kind}/"): tensor for name, tensor in tensors.items()}
 
     def facts(self, iteration: int) -> dict[str, Any]:
         """The iteration, and the recipe that was trained."""
@@ -133,6 +174,14 @@ class Checkpoints:
         link.unlink(missing_ok=True)
         link.symlink_to(name)
         link.replace(latest)
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    try:
+        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    except CheckpointException as error:
+        why = next(iter(error.failures.values()))[0]
+        raise OSError(f"{folder} could not be written: {why}") from None
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

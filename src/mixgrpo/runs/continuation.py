@@ -11,6 +11,7 @@ MAY_CHANGE = (
     "scoring",
     "evaluation",
     "save",
+    "parallel",
     "speed.overlap_rewards",
     "speed.text_cache",
     "speed.text_cache_gib",

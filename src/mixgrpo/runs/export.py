@@ -1,16 +1,18 @@
 """The result of a run, as diffusers reads it."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import ModelMixin
 from peft import get_peft_model_state_dict
+from torch import Tensor
 
 from mixgrpo.models.base import FlowModel
 from mixgrpo.parallel import distributed
+from mixgrpo.parallel.sharding import whole
 from mixgrpo.section import alternatives
 
 from .atomic import readable
@@ -22,36 +24,44 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 def export(model: FlowModel, folder: RunFolder, *, lora: bool, dtype: torch.dtype | None = None) -> list[Path]:
     """Write the model's weights as they are: LoRA adapters for `pipe.load_lora_weights`, or a folder for each trained
-    network. `dtype`: of full networks, which are trained in float32; None leaves it. Returns what was written.
+    network. `dtype`: of full networks, which are trained in float32; None leaves it. Returns what was written. All
+    processes call this, because each may hold a share; the first one writes.
     """
+    first = distributed.rank() == 0
     if lora:
-        return [_replace(folder.lora, lambda path: _save_adapters(model, path))]
-    written = []
+        adapters = {name: _gathered(get_peft_model_state_dict(network)) for name, network in model.networks.items()}
+        if first:
+            _replace(folder.lora, lambda path: _save_adapters(model, adapters, path))
+        return [folder.lora]
     for name, network in model.networks.items():
-        with _as_dtype(network, dtype):
-            written.append(_replace(folder.network(name), network.save_pretrained))
-    return written
+        weights = _gathered(network.state_dict(), dtype)
+        if first:
+            _replace(folder.network(name), _with_weights(network, weights).save_pretrained)
+    return [folder.network(name) for name in model.networks]
 
 
-@contextmanager
-def _as_dtype(network: ModelMixin, dtype: torch.dtype | None) -> Iterator[None]:
-    """The live weights stay as they are on the device; converted copies are on the CPU."""
-    live = {name: parameter.data for name, parameter in network.named_parameters()}
-    try:
-        if dtype is not None:
-            for parameter in network.parameters():
-                parameter.data = parameter.data.to("cpu", dtype)
-        yield
-    finally:
-        for name, parameter in network.named_parameters():
-            parameter.data = live[name]
+def _gathered(weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Copies on the first process's CPU, one tensor after the other. Nothing in the other processes."""
+    first, copies = distributed.rank() == 0, {}
+    for name, tensor in weights.items():
+        complete = whole(tensor.detach())
+        if first:
+            copies[name] = complete.to("cpu", dtype if complete.is_floating_point() else None, copy=True).contiguous()
+    return copies
 
 
-def _save_adapters(model: FlowModel, path: Path) -> None:
+def _with_weights(network: ModelMixin, weights: Mapping[str, Tensor]) -> ModelMixin:
+    """A network like it, without the weights' memory a second time."""
+    with torch.device("meta"):
+        other = getattr(diffusers, network.config["_class_name"]).from_config(network.config)
+    other.load_state_dict(weights, assign=True)
+    return other
+
+
+def _save_adapters(model: FlowModel, adapters: Mapping[str, Mapping[str, Tensor]], path: Path) -> None:
     layers, metadata = {}, {}
     for name, network in model.networks.items():
-        adapters = get_peft_model_state_dict(network)
-        layers[f"{name}_lora_layers"] = {key: tensor.contiguous() for key, tensor in adapters.items()}
+        layers[f"{name}_lora_layers"] = adapters[name]
         # Without the metadata a reader takes alpha to be the rank.
         metadata[f"{name}_lora_adapter_metadata"] = network.peft_config["default"].to_dict()
     type(model.pipeline).save_lora_weights(path, **layers, **metadata)

@@ -1,9 +1,8 @@
-"""What a trainer holds in memory all the time, from shapes alone, and how much the device has.
+"""What a trainer holds in this process's memory all the time, from shapes alone.
 
 The activations of one micro-batch come on top; the preflight measures them.
 """
 
-import os
 from collections.abc import Iterable
 from itertools import chain
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mixgrpo.parallel import distributed
+from mixgrpo.parallel.sharding import local
 from mixgrpo.training.trainer import Trainer
 
 GIB = 2**30
@@ -43,17 +43,9 @@ def _reference(trainer: Trainer) -> int:
         return sum(_size(_tensors(network)) for network in frozen.networks.values() if network not in trained)
 
 
-def available(device: torch.device) -> int:
-    """All of the accelerator's memory, or of the machine's."""
-    if device.type != "cpu":
-        _, total = torch.get_device_module(device).mem_get_info(device)
-        return int(total)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _tensors(module: nn.Module) -> Iterable[Tensor]:
     return chain(module.parameters(), module.buffers())
 
 
 def _size(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(local(tensor).nbytes for tensor in tensors)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.parallel import distributed
+from mixgrpo.parallel.sharding import local
 from mixgrpo.rewards.networks.network_reward import NetworkReward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import ode_plan
@@ -48,7 +49,7 @@ class Finding:
 def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Finding]:
     """Yields findings as they are made. The caller stops at the first that is not ok."""
     # On the CPU, so that the peak that is measured is the one of training.
-    before = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.snapshot().tensors.items()}
+    before = {name: local(tensor).to("cpu", copy=True) for name, tensor in trainer.snapshot().tensors.items()}
     device = trainer.model.device
     cores = CoreWatch()
     yield _memory_held(trainer, device)
@@ -70,9 +71,10 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
         detail = ", ".join(f"{name} {_whereabouts(network)}" for name, network in networks.items())
         yield Finding("reward networks are loaded", detail)
     moved = max(
-        (parameter.detach().cpu() - before[f"weight/{name}"]).abs().max().item()
+        (local(parameter.detach()).cpu() - before[f"weight/{name}"]).norm(math.inf).item()
         for name, parameter in trainer.policy.weights.parameters.items()
     )
+    moved = max(distributed.gather(moved))
     change = (_image(trainer) - image).abs().max().item()
     yield Finding(
         "an update changes the model",
@@ -82,7 +84,8 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
     yield _evaluation(trainer, evaluated_on)
     if device.type != "cpu":
         peak = torch.get_device_module(device).max_memory_allocated(device) / memory.GIB
-        yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {memory.available(device) / memory.GIB:.1f}")
+        available = distributed.device_memory(device) / memory.GIB
+        yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {available:.1f}")
     elif busy := cores.advice():
         yield Finding("cores are free", busy)
     trainer.policy.weights.reset(before)
@@ -125,7 +128,7 @@ def _whereabouts(reward: NetworkReward) -> str:
 
 def _memory_held(trainer: Trainer, device: torch.device) -> Finding:
     parts = {name: size for name, size in memory.held(trainer).items() if size}
-    total, available = sum(parts.values()), memory.available(device)
+    total, available = sum(parts.values()), distributed.device_memory(device)
     detail = ", ".join(f"{name} {size / memory.GIB:.2g}" for name, size in parts.items())
     fits = total < available
     return Finding(
@@ -162,7 +165,7 @@ def _like_the_stock_pipeline(trainer: Trainer) -> Finding:
     allowed = _SAME if trainer.recipe.model.dtype == "float32" else _SAME_BF16
     difference = math.inf
     for prompt in trainer.prompts[:_TRIES]:
-        difference = min(difference, _distance_to_stock(trainer, prompt))
+        difference = min(difference, max(distributed.gather(_distance_to_stock(trainer, prompt))))
         if difference < allowed:
             break
     return Finding(

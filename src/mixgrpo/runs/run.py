@@ -19,7 +19,7 @@ from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import check_rewards
 from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.training.generation import images_of
+from mixgrpo.training.generation import images_of, without_padding
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.scoring import to_pil
 from mixgrpo.training.trainer import Metrics, Trainer
@@ -94,7 +94,9 @@ class Run:
         self._stop.set()
 
     def export(self, folder: RunFolder) -> list[Path]:
-        """Write the model as it is now for diffusers, with averaged weights if there are any, in the recipe's dtype."""
+        """Write the model as it is now for diffusers, with averaged weights if there are any, in the recipe's dtype.
+        All processes call this.
+        """
         trainer = self.trainer
         with trainer.policy.weights.averaged():
             dtype = getattr(torch, trainer.recipe.model.dtype)
@@ -138,7 +140,7 @@ class Run:
                 "must be on a disk that all nodes share"
             )
         changed = check_changes(checkpoints.facts(iteration)["recipe"], trainer.recipe.model_dump(mode="json"))
-        trainer.restore(checkpoints.load(iteration))
+        trainer.restore(checkpoints.load(iteration, trainer.policy.weights.room))
         self.progress.say(
             f"continuing from iteration {iteration}" + (f"; changed: {', '.join(changed)}" if changed else "")
         )
@@ -191,8 +193,7 @@ class Run:
 
     def _finish(self) -> None:
         trainer = self.trainer
-        if distributed.rank() == 0:
-            self.export(self.folder)
+        self.export(self.folder)
         before = self._evaluate_start()
         after = self._evaluate(trainer.iteration)
         self.trackers.log_evaluation(trainer.iteration, after)
@@ -210,8 +211,7 @@ class Run:
             callback.on_iteration_end(self, metrics)
 
     def _save(self, new_best: Best | None = None) -> None:
-        if distributed.rank() == 0:
-            self._write_checkpoint(new_best)
+        self._write_checkpoint(new_best)
         for callback in self.callbacks:
             callback.on_save(self, self.folder.checkpoints.path / name_of(self.trainer.iteration))
 
@@ -222,7 +222,7 @@ class Run:
             spare.add(0)
         recipe = trainer.recipe.model_dump(mode="json")
         self.folder.checkpoints.save(trainer.snapshot(), recipe, trainer.recipe.save.keep, spare)
-        if new_best is not None:
+        if new_best is not None and distributed.rank() == 0:
             self.folder.write_best(new_best)
 
     def _better(self, iteration: int, evaluation: dict[str, Any]) -> Best | None:
@@ -242,7 +242,9 @@ class Run:
         result: dict[str, Any] | None = distributed.gather(known)[0]
         if result is not None:
             return result
-        with self.trainer.policy.weights.with_weights(self.folder.checkpoints.load_weights(0) if first else {}):
+        weights = self.trainer.policy.weights
+        with weights.set_aside():
+            self.folder.checkpoints.load(0, weights.room, kind="weight/")
             result = self._draw_and_score(0)
         self.trackers.log_evaluation(0, result)
         return result
@@ -255,21 +257,23 @@ class Run:
         """Rewards on the evaluation prompts per kind, and a sheet of images: always the same prompts and noise."""
         trainer, recipe, begin = self.trainer, self.trainer.recipe, time.perf_counter()
         local = distributed.local_range(len(self.evaluated_on))
+        drawn = distributed.padded(local, len(self.evaluated_on)) if trainer.policy.sharded else [*local]
         prompts = [self.evaluated_on[i] for i in local]
         shown = spread(range(len(self.evaluated_on)), _SAMPLES)
         with trainer.precision():
             images = images_of(
                 trainer.model,
                 trainer.encode,
-                prompts,
+                [self.evaluated_on[i] for i in drawn],
                 KeyedNoise(recipe.seed, 0, trainer.model.latent_shape),
                 steps=recipe.evaluation.steps,
                 micro_batch=recipe.rollout.micro_batch,
-                prompt_ids=local,
+                prompt_ids=drawn,
             )
             show = [i - local.start for i in shown if i in local]
             overlap = recipe.speed.overlap_rewards
-            evaluation = evaluate(images, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
+            own = without_padding(images, len(local))
+            evaluation = evaluate(own, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
             per_rank = distributed.gather(evaluation)
         scores = {name: torch.cat([part.scores[name] for part in per_rank]) for name in trainer.rewards}
         result = {

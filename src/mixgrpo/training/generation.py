@@ -25,6 +25,14 @@ class Generation:
     conditioning: Conditioning
 
 
+def without_padding(images: Iterator[tuple[range, Tensor]], count: int) -> Iterator[tuple[range, Tensor]]:
+    """The images numbered below `count`."""
+    for numbers, pixels in images:
+        own = range(numbers.start, min(numbers.stop, count))
+        if own:
+            yield own, pixels[: len(own)]
+
+
 @torch.no_grad()
 def generate(
     model: FlowModel,

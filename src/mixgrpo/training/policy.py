@@ -9,14 +9,18 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from diffusers import ModelMixin
 from peft import LoraConfig as PeftLoraConfig
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from mixgrpo.models.base import FlowModel, Networks
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
+from mixgrpo.parallel.distributed import device_memory
+from mixgrpo.parallel.sharding import choose, mesh, shard
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.recipe.sections import LoraConfig, ModelConfig
+from mixgrpo.recipe.sections import LoraConfig, ModelConfig, ParallelConfig
 
 from .speed import speed_up
 from .weights import TrainedWeights
@@ -32,6 +36,8 @@ class Policy:
     reference: ModelContext | None
     """The model before training, if an objective needs it."""
     settings: "PolicySettings"
+    sharded: bool
+    """Whether every forward is made by all processes together."""
 
 
 class PolicySettings(NamedTuple):
@@ -41,6 +47,7 @@ class PolicySettings(NamedTuple):
     tune: str
     tune_only: tuple[str, ...]
     lora: LoraConfig
+    parallel: ParallelConfig
     optimizer: tuple[object, ...]
     speed: tuple[bool, ...]
 
@@ -52,6 +59,7 @@ class PolicySettings(NamedTuple):
             recipe.tune,
             recipe.tune_only,
             recipe.lora,
+            recipe.parallel,
             (
                 update.betas,
                 update.weight_decay,
@@ -80,8 +88,35 @@ def make_policy(
     uses_reference = (objective or build_objective(recipe.objective)).uses_reference
     reference = _reference(model, recipe) if uses_reference else None
     parameters = make_trainable(model, recipe, adapter)
+    sharding = choose(recipe.parallel.shard, _held(model, recipe, reference), device_memory(model.device))
+    if sharding != "none":
+        _shard(model, reference, mesh(sharding, model.device), recipe)
+        parameters = _trained(model)
     weights = TrainedWeights(parameters, recipe.update, recipe.speed.fused_optimizer)
-    return Policy(model, weights, reference, PolicySettings.of(recipe))
+    return Policy(model, weights, reference, PolicySettings.of(recipe), sharding != "none")
+
+
+def _held(model: FlowModel, recipe: Recipe, reference: ModelContext | None) -> int:
+    """Bytes of the networks, and of the trained weights' gradients, two moments and average."""
+    networks = [*model.networks.values(), *_own_networks(model, reference)]
+    copies = 4 if recipe.update.ema_decay else 3
+    trained = sum(parameter.nbytes for parameter in _trained(model).values())
+    held: int = sum(parameter.nbytes for network in networks for parameter in network.parameters())
+    return held + copies * trained
+
+
+def _shard(model: FlowModel, reference: ModelContext | None, over: DeviceMesh, recipe: Recipe) -> None:
+    dtype = getattr(torch, recipe.model.dtype)
+    for network in [*model.networks.values(), *_own_networks(model, reference)]:
+        shard(network, model.blocks, over, dtype, recipe.parallel.offload)
+
+
+def _own_networks(model: FlowModel, reference: ModelContext | None) -> list[ModelMixin]:
+    """Those of the reference that are not the model's."""
+    if reference is None:
+        return []
+    with reference() as frozen:
+        return [network for name, network in frozen.networks.items() if network is not model.networks[name]]
 
 
 def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None) -> dict[str, nn.Parameter]:
@@ -104,6 +139,10 @@ def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | N
                 parameter.data = parameter.data.float()
         if recipe.update.gradient_checkpointing:
             network.enable_gradient_checkpointing()
+    return _trained(model)
+
+
+def _trained(model: FlowModel) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in _named(model.networks).items() if parameter.requires_grad}
 
 

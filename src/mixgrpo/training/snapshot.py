@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mixgrpo.parallel.sharding import local
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -43,9 +45,9 @@ def restore(
             kind, _, name = key.partition("/")
             match kind:
                 case "weight":
-                    parameters[name].copy_(tensor)
+                    local(parameters[name]).copy_(local(tensor))
                 case "average":
-                    average[name].copy_(tensor)
+                    local(average[name]).copy_(local(tensor))
                 case "optimizer":
                     name, _, moment = name.rpartition("/")
                     moments[name][moment] = tensor

@@ -24,7 +24,7 @@ from .generation import Generation, generate
 from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
 from .snapshot import Snapshot
-from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities
+from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities, select
 from .weights import TrainingStopped, learning_rate
 
 Metrics = dict[str, Any]
@@ -92,7 +92,7 @@ class Trainer:
         prompts = batch(self.prompts, k, self.recipe.rollout.prompts, self.recipe.seed)
         local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
         plan = self.plan_at(k)
-        generation = self.generate(k, plan, prompts[local.start : local.stop], local)
+        generation = self.generate(k, plan, prompts, local)
         clock.lap("rollout")
         scored = self.scorer.collect()
         of_all_ranks = merged(distributed.gather(scored))
@@ -117,18 +117,22 @@ class Trainer:
             return self.recipe.plan_at(k, self.grid)
         return ode_plan(self.grid, self.recipe.suffix.solver)
 
-    def generate(self, k: int, plan: Plan, prompts: Sequence[Prompt], prompt_ids: range) -> Generation:
-        """Draw the groups of these prompts and pass their images on to the rewards."""
+    def generate(self, k: int, plan: Plan, prompts: Sequence[Prompt], local: range) -> Generation:
+        """Draw the groups of the local ones of these prompts and pass their images on to the rewards."""
         settings = self.recipe.rollout
+        drawn = distributed.padded(local, len(prompts)) if self.policy.sharded else [*local]
+        scored = len(local) * settings.group_size
 
         def score(numbers: range, images: Tensor) -> None:
-            self.scorer.submit(images, [prompts[n // settings.group_size] for n in numbers])
+            own = [n for n in numbers if n < scored]
+            if own:
+                self.scorer.submit(images[: len(own)], [prompts[local[n // settings.group_size]] for n in own])
 
         with self.precision():
             return generate(
                 self.model,
                 self.encode,
-                prompts,
+                [prompts[i] for i in drawn],
                 plan,
                 self.noise_at(k),
                 group_size=settings.group_size,
@@ -136,7 +140,7 @@ class Trainer:
                 on_images=score,
                 shared_noise=settings.shared_noise,
                 share_computation=self.recipe.speed.share_computation,
-                prompt_ids=prompt_ids,
+                prompt_ids=drawn,
             )
 
     def noise_at(self, k: int) -> KeyedNoise:
@@ -156,14 +160,17 @@ class Trainer:
         """Learn from these images, together with all other processes. Returns the statistics and gradient norms."""
         settings, micro_batch = self.recipe.update, self.recipe.rollout.micro_batch
         stats, norms = UpdateStats(), []
-        device = generation.rollout.latents.device
+        latents, together = generation.rollout.latents, self.policy.sharded
+        advantage = torch.full((len(latents),), torch.nan)  # also of groups that were drawn to pad this rank's share
+        advantage[: len(signal.advantages)] = signal.advantages
         with torch.no_grad():
-            terms = self.objective.terms(generation.rollout, signal.advantages.to(device), self.noise_at(k))
+            terms = self.objective.terms(generation.rollout, advantage.to(latents.device), self.noise_at(k))
         old = None
         if self.objective.uses_old_policy and settings.minibatches > 1:  # otherwise the current policy is the old one
-            learned_from = torch.tensor([n for group in signal.groups for n in group], dtype=torch.long)
+            learned_from = [n for group in signal.groups for n in group]
+            selections = select(terms, learned_from, micro_batch, together=together)
             with self.precision():
-                old = old_velocities(self.model, terms, generation.conditioning, learned_from, micro_batch)
+                old = old_velocities(self.model, terms, selections, generation.conditioning)
         per_rank = distributed.gather((signal.groups, int(signal.advantages.isfinite().sum())))
         groups = [[ImageRef(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
@@ -171,15 +178,15 @@ class Trainer:
         split = minibatches(groups, settings.minibatches, f"{self.recipe.seed}/{k}", distributed.rank())
         self.policy.weights.optimizer.zero_grad()  # an interrupted update may have left some
         for number, minibatch in enumerate(split):
+            selections = select(terms, minibatch.images, micro_batch, together=together)
             with self.precision():
                 accumulate(
                     self.model,
                     self.objective,
                     terms,
+                    selections,
                     generation.conditioning,
-                    torch.tensor(minibatch.images, dtype=torch.long),
                     total=minibatch.size * with_skipped * len(terms),
-                    micro_batch=micro_batch,
                     reference=self.policy.reference,
                     old=old,
                     first=number == 0,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mixgrpo.objectives.objective import Objective, Selection, Term, Velocities
+from mixgrpo.parallel import distributed
 from mixgrpo.sampling.field import Conditioning, VelocityField
 
 from .policy import ModelContext
@@ -79,15 +80,30 @@ def minibatches(groups: Sequence[Sequence[ImageRef]], count: int, key: str, rank
     ]
 
 
+def select(terms: Sequence[Term], images: Sequence[int], micro_batch: int, *, together: bool) -> list[list[Selection]]:
+    """The model calls of each term for these images. `together`: as many in every process, because a sharded network is
+    run by all of them at once. One that has fewer images adds calls without any.
+    """
+    numbers = torch.tensor(images, dtype=torch.long)
+    calls = [[*term.selections(numbers, micro_batch)] for term in terms]
+    if together:
+        counts = [max(of_term) for of_term in zip(*distributed.gather([len(own) for own in calls]), strict=True)]
+        calls = [
+            [*own, *[term.nothing()] * (count - len(own))]
+            for term, own, count in zip(terms, calls, counts, strict=True)
+        ]
+    return calls
+
+
 @torch.no_grad()
 def old_velocities(
-    model: VelocityField, terms: Sequence[Term], conditioning: Conditioning, images: Tensor, micro_batch: int
+    model: VelocityField, terms: Sequence[Term], selections: Sequence[Sequence[Selection]], conditioning: Conditioning
 ) -> list[Tensor]:
-    """The velocities of the policy before the update, for each term, at the states of these images; 0 elsewhere."""
+    """The velocities of the policy before the update, for each term, at the states selected; 0 elsewhere."""
     results = []
-    for term in terms:
+    for term, selected in zip(terms, selections, strict=True):
         velocities = torch.zeros_like(term.states)
-        for selection in term.selections(images, micro_batch):
+        for selection in selected:
             velocities[selection.states] = model.velocity(*_inputs(term, selection, conditioning))
         results.append(velocities)
     return results
@@ -97,24 +113,26 @@ def accumulate(
     model: VelocityField,
     objective: Objective,
     terms: Sequence[Term],
+    selections: Sequence[Sequence[Selection]],
     conditioning: Conditioning,
-    images: Tensor,
     *,
     total: float,
-    micro_batch: int,
     reference: ModelContext | None,
     old: Sequence[Tensor] | None,
     first: bool,
     stats: UpdateStats,
 ) -> None:
-    """Add the gradient of these images' terms. The mean is over `total`, which counts all processes. `old`: the old
-    policy's velocities, None if the current policy is the old one. `first`: nothing has been learned yet.
+    """Add the gradient of what is selected of each term. The mean is over `total`, which counts all processes. `old`:
+    the old policy's velocities, None if the current policy is the old one. `first`: nothing has been learned yet.
     """
-    for number, term in enumerate(terms):
-        for selection in term.selections(images, micro_batch):
+    for number, (term, selected) in enumerate(zip(terms, selections, strict=True)):
+        for selection in selected:
             velocities = _velocities(
                 model, objective, term, selection, conditioning, reference, None if old is None else old[number]
             )
+            if not len(selection.images):
+                (0 * velocities.current.sum()).backward()  # type: ignore[no-untyped-call]
+                continue
             loss = term.loss(selection, velocities)
             stats.add(count=torch.ones_like(loss.value), **{"loss": loss.value, **loss.metrics})
             stats.model_rows += len(selection.states)

@@ -1,0 +1,81 @@
+"""Weights, gradients and optimizer state split over processes, by torch's FSDP2.
+
+Each process holds a share of every tensor. A block's weights are gathered for its forward and backward pass and let go
+afterwards; its gradients are summed over processes and each keeps its share. So every forward of a sharded network is
+made by all processes together, in the same order.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from . import distributed
+
+Sharding = Literal["none", "full", "hybrid"]
+
+
+def choose(wanted: Sharding | Literal["auto"], held: int, available: int) -> Sharding:
+    """`held` bytes would be held by a process without sharding, of `available` ones on its device."""
+    if distributed.world_size() == 1:
+        return "none"
+    if wanted != "auto":
+        return wanted
+    if 2 * held < available:
+        return "none"
+    return "full" if _per_machine() == distributed.world_size() else "hybrid"
+
+
+def mesh(sharding: Literal["full", "hybrid"], device: torch.device) -> DeviceMesh:
+    """All processes in a row; or machine by machine, whose processes hold a whole network together."""
+    world = distributed.world_size()
+    if sharding == "full":
+        return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
+    return init_device_mesh(
+        device.type, (world // _per_machine(), _per_machine()), mesh_dim_names=("replicate", "shard")
+    )
+
+
+def shard(
+    network: nn.Module, blocks: Sequence[str], over: DeviceMesh, compute_dtype: torch.dtype, offload: bool
+) -> None:
+    """Each block by itself, then what is left of the network. Its parameters are other objects afterwards, under the
+    names that they had.
+    """
+    # Gathered in the precision that autocast computes in; inputs are left to autocast, because rounding sigma would
+    # change what is drawn. Gradients are summed in float32.
+    precision = MixedPrecisionPolicy(
+        param_dtype=None if compute_dtype == torch.float32 else compute_dtype,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    policy = CPUOffloadPolicy() if offload else OffloadPolicy()
+    # Nobody changes a network's output in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    for part in [*(block for name in blocks for block in getattr(network, name)), network]:
+        fully_shard(part, mesh=over, mp_policy=precision, offload_policy=policy)
+        assert isinstance(part, FSDPModule)
+        # Each process's loss is its share of the mean over all of them: gradients are summed, as without sharding.
+        part.set_gradient_divide_factor(1.0)
+        part.set_force_sum_reduction_for_comms(True)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's share, in the same memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Gathered from all processes, which must all call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _per_machine() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))

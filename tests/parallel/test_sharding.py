@@ -1,0 +1,165 @@
+"""Sharded training is training: the same weights, rewards, metrics and window as without, whoever holds what."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mixgrpo.parallel import distributed, sharding
+
+_SCRIPT = Path(__file__).with_name("train_together.py")
+
+# Five prompts do not divide by 2 or 4; one group is skipped and some scores are missing (see the script).
+_SECTIONS: dict[str, Any] = {
+    "rollout": {"prompts": 5, "group_size": 4, "micro_batch": 5},
+    "update": {"learning_rate": 1e-3, "minibatches": 2, "ema_decay": 0.9},
+    "scoring": {"max_failed_fraction": 1.0},
+}
+_LORA = {"tune": "lora", "lora": {"rank": 4, "alpha": 8}}
+_KL = {"objective": {"clip_range": 1e-2, "kl_weight": 0.01}}
+
+Train = Callable[..., tuple[dict[str, Tensor], list[dict[str, Any]]]]
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """State and metrics after three iterations by so many machines with so many processes each."""
+    done: dict[str, Path] = {}
+
+    def run(shard: str, machines: int, processes: int, **sections: Any) -> tuple[dict[str, Tensor], list[Any]]:
+        settings = json.dumps({**_SECTIONS, **sections, "parallel": {"shard": shard}})
+        key = f"{machines} {processes} {settings}"
+        if key not in done:
+            done[key] = tmp_path_factory.mktemp("state") / "state.safetensors"
+            _run(machines, processes, settings, done[key])
+        said = json.loads(done[key].with_suffix(".json").read_text())
+        assert said["sharded"] == [shard != "none" and machines * processes > 1] * machines * processes
+        return load_file(done[key]), said["metrics"]
+
+    return run
+
+
+def _run(machines: int, processes: int, settings: str, out: Path) -> None:
+    environment = {
+        **os.environ,
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    torchrun += [f"--nnodes={machines}", f"--nproc-per-node={processes}"]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*torchrun, f"--node-rank={machine}", str(_SCRIPT), settings, str(out)],
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                )
+            )
+            for machine in range(machines)
+        ]
+        said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * machines, "\n".join(said)
+
+
+def assert_same(
+    got: tuple[dict[str, Tensor], list[Any]], expected: tuple[dict[str, Tensor], list[Any]], weights: float
+) -> None:
+    """Rounding alone: AdamW makes of a gradient's rounding a part of the learning rate, 1e-3."""
+    assert got[0].keys() == expected[0].keys()
+    for name, tensor in expected[0].items():
+        torch.testing.assert_close(got[0][name], tensor, atol=weights, rtol=0, msg=lambda said: f"{name}: {said}")
+    for one, other in zip(got[1], expected[1], strict=True):
+        for exact in ("window", "skipped_groups", "failed_scores", "update_rows", "learning_rate"):
+            assert one[exact] == other[exact]
+        assert one["rewards"]["brightness"] == pytest.approx(other["rewards"]["brightness"], abs=1e-3)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-2)
+
+
+def test_what_is_trained_here_is_uneven(train: Train) -> None:
+    _, metrics = train("none", 1, 2)
+    assert all(line["skipped_groups"] >= 1 for line in metrics)
+    assert any(line["failed_scores"]["brightness"] for line in metrics)
+
+
+def test_two_processes_with_shares_train_as_two_without(train: Train) -> None:
+    assert_same(train("full", 1, 2), train("none", 1, 2), weights=5e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("machines", "processes", "shard"), [(1, 4, "full"), (2, 2, "hybrid"), (2, 2, "full")])
+@pytest.mark.parametrize("sections", [{}, _LORA], ids=["full", "lora"])
+def test_four_processes_with_shares_train_as_four_without(
+    train: Train, machines: int, processes: int, shard: str, sections: dict[str, Any]
+) -> None:
+    assert_same(train(shard, machines, processes, **sections), train("none", 1, 4, **sections), weights=5e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("sections", [{}, _LORA], ids=["full", "lora"])
+def test_any_number_of_processes_trains_as_one_does(train: Train, processes: int, sections: dict[str, Any]) -> None:
+    """Their micro-batches differ, and with them the rounding, from the first rollout on."""
+    assert_same(train("full", 1, processes, **sections), train("none", 1, 1, **sections), weights=4e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "sections",
+    [
+        _KL,
+        {**_KL, **_LORA},
+        {"update": {**_SECTIONS["update"], "gradient_checkpointing": True}},
+        {"model": {"path": "given", "dtype": "bfloat16", "height": 32, "width": 24}},
+        {"objective": {"type": "image-credit"}},
+    ],
+    ids=["kl", "kl to adapters off", "gradient checkpointing", "bfloat16", "image credit"],
+)
+def test_what_composes_with_shares(train: Train, sections: dict[str, Any]) -> None:
+    bfloat16 = "model" in sections
+    assert_same(train("full", 1, 2, **sections), train("none", 1, 2, **sections), weights=4e-3 if bfloat16 else 5e-5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "processes", "per_machine", "chosen"),
+    [
+        ("auto", 90, 1, 1, "none"),
+        ("full", 90, 1, 1, "none"),  # nobody to share with
+        ("auto", 49, 8, 8, "none"),
+        ("auto", 51, 8, 8, "full"),
+        ("auto", 51, 16, 8, "hybrid"),
+        ("none", 99, 16, 8, "none"),
+        ("full", 1, 16, 8, "full"),
+    ],
+)
+def test_shares_are_chosen_where_a_network_is_large(
+    wanted: Any, held: int, processes: int, per_machine: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_machine))
+    assert sharding.choose(wanted, held, available=100) == chosen
+
+
+def test_every_rank_draws_as_many_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    shares = []
+    for rank in range(4):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(distributed.padded(distributed.local_range(6), 6))
+    assert {len(share) for share in shares} == {2}
+    assert sorted({number for share in shares for number in share}) == [*range(6)]
