@@ -1,6 +1,7 @@
 """Sharded training is training: the same weights, rewards, metrics and window as without, whoever holds what."""
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -78,17 +78,26 @@ def _run(machines: int, processes: int, settings: str, out: Path) -> None:
 
 
 def assert_same(
-    got: tuple[dict[str, Tensor], list[Any]], expected: tuple[dict[str, Tensor], list[Any]], weights: float
+    got: tuple[dict[str, Tensor], list[Any]], expected: tuple[dict[str, Tensor], list[Any]], apart: float
 ) -> None:
-    """Rounding alone: AdamW makes of a gradient's rounding a part of the learning rate, 1e-3."""
-    assert got[0].keys() == expected[0].keys()
-    for name, tensor in expected[0].items():
-        torch.testing.assert_close(got[0][name], tensor, atol=weights, rtol=0, msg=lambda said: f"{name}: {said}")
-    for one, other in zip(got[1], expected[1], strict=True):
+    """`apart`: how far, of the way that the weights went. AdamW makes steps of its own of the rounding of a gradient
+    near zero.
+    """
+    (state, metrics), (same_state, same_metrics) = got, expected
+    assert state.keys() == same_state.keys()
+    weights = [name.removeprefix("weight/") for name in state if name.startswith("weight/")]
+    for kind in ("weight", "average"):
+        way = _distance(same_state, "start", same_state, kind, weights)
+        assert _distance(state, kind, same_state, kind, weights) < apart * way
+    assert metrics[0]["grad_norm"] == pytest.approx(same_metrics[0]["grad_norm"], rel=1e-3)
+    for one, other in zip(metrics, same_metrics, strict=True):
         for exact in ("window", "skipped_groups", "failed_scores", "update_rows", "learning_rate"):
             assert one[exact] == other[exact]
         assert one["rewards"]["brightness"] == pytest.approx(other["rewards"]["brightness"], abs=1e-3)
-        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-2)
+
+
+def _distance(one: dict[str, Tensor], kind: str, other: dict[str, Tensor], as_kind: str, names: list[str]) -> float:
+    return math.sqrt(sum((one[f"{kind}/{n}"] - other[f"{as_kind}/{n}"]).square().sum().item() for n in names))
 
 
 def test_what_is_trained_here_is_uneven(train: Train) -> None:
@@ -98,7 +107,7 @@ def test_what_is_trained_here_is_uneven(train: Train) -> None:
 
 
 def test_two_processes_with_shares_train_as_two_without(train: Train) -> None:
-    assert_same(train("full", 1, 2), train("none", 1, 2), weights=5e-5)
+    assert_same(train("full", 1, 2), train("none", 1, 2), apart=1e-3)
 
 
 @pytest.mark.long
@@ -107,7 +116,7 @@ def test_two_processes_with_shares_train_as_two_without(train: Train) -> None:
 def test_four_processes_with_shares_train_as_four_without(
     train: Train, machines: int, processes: int, shard: str, sections: dict[str, Any]
 ) -> None:
-    assert_same(train(shard, machines, processes, **sections), train("none", 1, 4, **sections), weights=5e-5)
+    assert_same(train(shard, machines, processes, **sections), train("none", 1, 4, **sections), apart=1e-3)
 
 
 @pytest.mark.long
@@ -115,7 +124,7 @@ def test_four_processes_with_shares_train_as_four_without(
 @pytest.mark.parametrize("sections", [{}, _LORA], ids=["full", "lora"])
 def test_any_number_of_processes_trains_as_one_does(train: Train, processes: int, sections: dict[str, Any]) -> None:
     """Their micro-batches differ, and with them the rounding, from the first rollout on."""
-    assert_same(train("full", 1, processes, **sections), train("none", 1, 1, **sections), weights=4e-3)
+    assert_same(train("full", 1, processes, **sections), train("none", 1, 1, **sections), apart=1e-2)
 
 
 @pytest.mark.long
@@ -132,7 +141,7 @@ def test_any_number_of_processes_trains_as_one_does(train: Train, processes: int
 )
 def test_what_composes_with_shares(train: Train, sections: dict[str, Any]) -> None:
     bfloat16 = "model" in sections
-    assert_same(train("full", 1, 2, **sections), train("none", 1, 2, **sections), weights=4e-3 if bfloat16 else 5e-5)
+    assert_same(train("full", 1, 2, **sections), train("none", 1, 2, **sections), apart=0.1 if bfloat16 else 1e-3)
 
 
 @pytest.mark.parametrize(

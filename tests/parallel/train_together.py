@@ -30,13 +30,14 @@ def main() -> None:
     sections, out = json.loads(sys.argv[1]), Path(sys.argv[2])
     with distributed.processes():
         trainer = small_trainer(uneven, **sections)
+        start = {f"start/{name}": whole(p.detach()).clone() for name, p in trainer.policy.weights.parameters.items()}
         lines = [trainer.iterate() for _ in range(3)]
         tensors = {name: whole(tensor.detach()) for name, tensor in trainer.snapshot().tensors.items()}
-        calls = distributed.gather(trainer.policy.sharded)
+        sharded = distributed.gather(trainer.policy.sharded)
         if distributed.rank() == 0:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, out)
+            save_file({name: tensor.contiguous() for name, tensor in {**start, **tensors}.items()}, out)
             metrics = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-            out.with_suffix(".json").write_text(json.dumps({"metrics": metrics, "sharded": calls}))
+            out.with_suffix(".json").write_text(json.dumps({"metrics": metrics, "sharded": sharded}))
 
 
 if __name__ == "__main__":
