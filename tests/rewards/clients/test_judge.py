@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from threading import Lock
@@ -112,6 +113,35 @@ def test_training_does_not_ask_again_either() -> None:
         scorer.submit(torch.zeros(1, 1, 3, 4, 4), [Prompt("p", {})])
         assert scorer.collect().failed == {"judge": 1}
     assert len(server.requests) == 1
+
+
+def test_an_image_that_no_server_answers_is_asked_again_alone() -> None:
+    """One answer has a score, one has none, and one is an error of the server. Only the last may be different."""
+
+    def answer(request: Request) -> Answer:
+        if "elk" in question_of(request):
+            return completion("1") if request.number == 5 else Answer(status=500)
+        return completion("5" if "fox" in question_of(request) else "well")
+
+    with local_server(answer) as server:
+        scorer = Scorer({"judge": judge(server.url, retries=1, concurrency=1)}, ScoringConfig())
+        scorer.submit(torch.zeros(3, 1, 3, 4, 4), [Prompt(word, {}) for word in ("fox", "owl", "elk")])
+        scored = scorer.collect()
+    assert scored.values["judge"].nan_to_num(9).tolist() == [1, 9, 0]
+    assert (scored.failed, scored.retried) == ({"judge": 1}, {"judge": 1})
+    asked = [word for request in server.requests for word in ("fox", "owl", "elk") if word in question_of(request)]
+    assert asked == ["fox", "owl", "elk", "elk", "elk", "elk"]
+
+
+def test_the_rest_is_not_asked_once_the_servers_are_gone() -> None:
+    def dies(request: Request) -> Answer:
+        return completion("5") if request.number < 2 else Answer(hang_up=True)
+
+    with local_server(dies) as server:
+        scores = judge(server.url, concurrency=2, retries=0)([gray(0)] * 50, ["p"] * 50)
+    assert scores[:2] == [1.0, 1.0]
+    assert all(score is not None and math.isnan(score) for score in scores[2:])
+    assert len(server.requests) < 10
 
 
 def test_a_refused_image_does_not_affect_the_others() -> None:
