@@ -175,6 +175,14 @@ def test_a_check_fails_at_once_if_no_server_answers() -> None:
         endpoints(address_where_nothing_listens()).check("/version")
 
 
+def test_a_check_passes_where_a_server_fails_to_answer_this_question(caplog: pytest.LogCaptureFixture) -> None:
+    """Its connection is not used again: such a server may close it, and the next request would be lost."""
+    with local_server(lambda _: Answer(b"?", status=500)) as server:
+        endpoints(server.url).check("/models")
+    assert caplog.messages == [f"{server.url}/models: status 500: ?"]
+    assert server.requests[0].headers["Connection"] == "close"
+
+
 def test_a_check_fails_if_the_token_is_wrong() -> None:
     with (
         local_server(lambda _: Answer(b"the token is wrong", status=401)) as server,

@@ -28,6 +28,7 @@ _CONNECT_TIMEOUT = 10.0  # seconds
 _CHECK_TIMEOUT = 5.0  # seconds
 _TIMED_OUT, _TOO_MANY_REQUESTS = 408, 429  # unlike other 4xx, these may pass
 _UNAUTHORIZED = (401, 403)
+_NOBODY_THERE = (502, 503, 504)  # a gateway, or a server that is still loading
 _UNSENDABLE = re.compile(r"[\s\x00-\x1f]")
 _MAX_ERROR_BYTES = 300  # of an error response, in messages
 
@@ -116,18 +117,24 @@ class Endpoints:
         self._lock = threading.Lock()
 
     def check(self, path: str) -> None:
-        """Asks each server for `path`, below its url. Raises an error if none is there, or if one refuses the token."""
+        """Asks each server for `path`, below its url. Raises an error if none is there, or if one refuses the token.
+        A server that cannot answer this one question is there.
+        """
         failures = []
         for url in self._urls:
             try:
-                response = self._pool.request("GET", url + path, headers=self._headers, timeout=_CHECK_TIMEOUT)
+                # On a connection of its own: a server may close it after an error, when the next request is on its way.
+                headers = {**self._headers, "Connection": "close"}
+                response = self._pool.request("GET", url + path, headers=headers, timeout=_CHECK_TIMEOUT)
             except HTTPError as error:
                 failures.append(f"{url}: {error}")
                 continue
             if response.status in _UNAUTHORIZED:
                 raise RequestRefused(url + path, response.status, _why(response))
-            if response.status >= 500:
+            if response.status in _NOBODY_THERE:
                 failures.append(f"{url}: {_why(response)}")
+            elif response.status >= 500:  # `transformers serve` fails to list models, yet serves those in a folder
+                _log.warning("%s: %s", url + path, _why(response))
         for why in failures:
             _log.warning("%s", why)
         if len(failures) == len(self._urls):
