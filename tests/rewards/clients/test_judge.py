@@ -65,6 +65,13 @@ def test_each_image_gets_its_own_verdict() -> None:
     }
 
 
+def test_images_of_other_modes_are_sent_as_rgb() -> None:
+    with local_server(brightness_from_1_to_5) as server:
+        images = [Image.new("RGBA", (4, 4), (0, 0, 0, 0)), Image.new("CMYK", (4, 4), (0, 0, 0, 255))]
+        assert judge(server.url)(images, ["p"] * 2) == [1, 0]
+    assert {image_of(request).mode for request in server.requests} == {"RGB"}
+
+
 def test_the_request_has_the_model_the_options_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "secret")
     with local_server(lambda _: completion("3")) as server:
@@ -163,8 +170,8 @@ def test_a_wrong_key_or_model_is_an_error(status: int) -> None:
         local_server(lambda _: as_json({"error": "no model m"}, status=status)) as server,
         pytest.raises(RequestRefused, match="no model m"),
     ):
-        judge(server.url, concurrency=1)([gray(0)] * 5, ["p"] * 5)
-    assert len(server.requests) < 5  # pending requests were cancelled
+        judge(server.url, concurrency=1)([gray(0)] * 200, ["p"] * 200)
+    assert len(server.requests) < 200  # pending requests were cancelled
 
 
 def test_no_score_is_lost_if_one_of_three_servers_is_down_and_another_unreliable() -> None:

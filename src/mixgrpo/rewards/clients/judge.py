@@ -23,6 +23,7 @@ from . import credentials
 from .answers import parse_score
 from .endpoints import AllServersFailed, Endpoints, RequestRefused, Url
 from .judge_templates import Template, find_template
+from .rgb import to_rgb
 from .wire import encode_png
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Judge(Checkable):
         return _Verdict(parse_score(answer, low, high), f"no score from {low} to {high} in {answer[-_MAX_QUOTED:]!r}")
 
     def _request_body(self, image: Image, prompt: str) -> bytes:
-        image_url = f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
+        image_url = f"data:image/png;base64,{base64.b64encode(encode_png(to_rgb(image))).decode()}"
         content = [
             {"type": "image_url", "image_url": {"url": image_url}},
             {"type": "text", "text": self._template.fill(prompt)},
