@@ -23,7 +23,7 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-# What `make test` leaves out. Takes a minute on 2 cores.
+# What `make test` leaves out. Takes two minutes on 2 cores.
 test-long: $(VENV)/installed
 	$(PYTEST) -m long
 

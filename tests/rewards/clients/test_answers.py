@@ -47,6 +47,10 @@ ASPECTS = "Alignment Score (1-5): 2.5\nCoherence Score (1-5): 3.0\nStyle Score (
         ("<think>Score: 4", None),
         ("Score: high", None),
         ("Score: 3-4", None),
+        ("Score: 4,5", None),  # a decimal comma, or two scores
+        ("Score: 4, because the star is there", 4),
+        ("4" + 200_000 * " " + "stars", None),
+        ('{"stars": ' + 20_000 * "[", None),
         ('{"score": null}', None),
         ('{"score": [4, 3]}', None),
         ("<answer>Image 1 is better</answer>", None),

@@ -157,6 +157,46 @@ def test_a_password_in_an_address_is_refused_and_not_shown(url: str) -> None:
     assert "s3cret" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["https://a/v1?key=s3cret", "https://a/v1#s3cret"])
+def test_a_key_in_an_address_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="must not contain a query or a fragment") as error:
+        endpoints(url)
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_a_server_that_quotes_the_token_does_not_bring_it_into_errors(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def quoting(request: Request) -> Answer:
+        return Answer(f"{'x' * 295} {request.headers['Authorization']} is wrong".encode(), status=status)
+
+    def parse(body: bytes) -> int:
+        raise ValueError(body.decode())
+
+    with local_server(quoting) as server, pytest.raises((AllServersFailed, RequestRefused)) as error:
+        Endpoints(
+            [server.url],
+            "",
+            headers={"Authorization": "Bearer s3cret"},
+            timeout=5,
+            retries=0,
+            backoff=0.01,
+            connections=1,
+            hint="",
+        ).request(b"?", "text/plain", parse)
+    assert "xxx Be" in str(error.value)
+    assert "s3" not in str(error.value) + caplog.text
+
+
+def test_more_servers_than_urllib3_keeps_connections_to_by_itself() -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(local_server(lambda _: Answer(b"7"))) for _ in range(12)]
+        many = endpoints(*[server.url for server in servers])
+        assert [many.request(b"?", "text/plain", number) for _ in range(36)] == [7] * 36
+    assert [len({request.client for request in server.requests}) for server in servers] == [1] * 12
+
+
 def test_a_check_passes_if_one_server_answers(caplog: pytest.LogCaptureFixture) -> None:
     down = address_where_nothing_listens()
     with local_server(lambda _: Answer(status=404)) as server:
@@ -173,6 +213,14 @@ def test_a_check_fails_at_once_if_no_server_answers() -> None:
         endpoints(server.url).check("/version")
     with pytest.raises(AllServersFailed, match=r"no server answers: http.*refused.*Start it."):
         endpoints(address_where_nothing_listens()).check("/version")
+
+
+def test_a_check_passes_where_a_server_fails_to_answer_this_question(caplog: pytest.LogCaptureFixture) -> None:
+    """Its connection is not used again: such a server may close it, and the next request would be lost."""
+    with local_server(lambda _: Answer(b"?", status=500)) as server:
+        endpoints(server.url).check("/models")
+    assert caplog.messages == [f"{server.url}/models: status 500: ?"]
+    assert server.requests[0].headers["Connection"] == "close"
 
 
 def test_a_check_fails_if_the_token_is_wrong() -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from threading import Lock
@@ -64,6 +65,13 @@ def test_each_image_gets_its_own_verdict() -> None:
     }
 
 
+def test_images_of_other_modes_are_sent_as_rgb() -> None:
+    with local_server(brightness_from_1_to_5) as server:
+        images = [Image.new("RGBA", (4, 4), (0, 0, 0, 0)), Image.new("CMYK", (4, 4), (0, 0, 0, 255))]
+        assert judge(server.url)(images, ["p"] * 2) == [1, 0]
+    assert {image_of(request).mode for request in server.requests} == {"RGB"}
+
+
 def test_the_request_has_the_model_the_options_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "secret")
     with local_server(lambda _: completion("3")) as server:
@@ -114,6 +122,35 @@ def test_training_does_not_ask_again_either() -> None:
     assert len(server.requests) == 1
 
 
+def test_an_image_that_no_server_answers_is_asked_again_alone() -> None:
+    """One answer has a score, one has none, and one is an error of the server. Only the last may be different."""
+
+    def answer(request: Request) -> Answer:
+        if "elk" in question_of(request):
+            return completion("1") if request.number == 5 else Answer(status=500)
+        return completion("5" if "fox" in question_of(request) else "well")
+
+    with local_server(answer) as server:
+        scorer = Scorer({"judge": judge(server.url, retries=1, concurrency=1)}, ScoringConfig())
+        scorer.submit(torch.zeros(3, 1, 3, 4, 4), [Prompt(word, {}) for word in ("fox", "owl", "elk")])
+        scored = scorer.collect()
+    assert scored.values["judge"].nan_to_num(9).tolist() == [1, 9, 0]
+    assert (scored.failed, scored.retried) == ({"judge": 1}, {"judge": 1})
+    asked = [word for request in server.requests for word in ("fox", "owl", "elk") if word in question_of(request)]
+    assert asked == ["fox", "owl", "elk", "elk", "elk", "elk"]
+
+
+def test_the_rest_is_not_asked_once_the_servers_are_gone() -> None:
+    def dies(request: Request) -> Answer:
+        return completion("5") if request.number < 2 else Answer(hang_up=True)
+
+    with local_server(dies) as server:
+        scores = judge(server.url, concurrency=2, retries=0)([gray(0)] * 50, ["p"] * 50)
+    assert scores[:2] == [1.0, 1.0]
+    assert all(score is not None and math.isnan(score) for score in scores[2:])
+    assert len(server.requests) < 10
+
+
 def test_a_refused_image_does_not_affect_the_others() -> None:
     def choosy(request: Request) -> Answer:
         if "secret" in question_of(request):
@@ -133,8 +170,8 @@ def test_a_wrong_key_or_model_is_an_error(status: int) -> None:
         local_server(lambda _: as_json({"error": "no model m"}, status=status)) as server,
         pytest.raises(RequestRefused, match="no model m"),
     ):
-        judge(server.url, concurrency=1)([gray(0)] * 5, ["p"] * 5)
-    assert len(server.requests) < 5  # pending requests were cancelled
+        judge(server.url, concurrency=1)([gray(0)] * 200, ["p"] * 200)
+    assert len(server.requests) < 200  # pending requests were cancelled
 
 
 def test_no_score_is_lost_if_one_of_three_servers_is_down_and_another_unreliable() -> None:

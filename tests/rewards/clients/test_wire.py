@@ -131,3 +131,10 @@ def test_images_of_other_modes_are_converted_to_rgb() -> None:
     Image.new("LA", (2, 2), (7, 255)).save(file, format="PNG")
     request = decode(message(images=[base64.b64encode(file.getvalue()).decode()]), PNG, Limits())
     assert request.images[0].getpixel((0, 0)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("form", CONTENT_TYPES)
+def test_both_forms_show_what_is_transparent_on_white(form: Form) -> None:
+    request = ScoreRequest([Image.new("RGBA", (2, 2), (0, 0, 0, 0)), Image.new("CMYK", (2, 2))], ["a", "b"], {})
+    images = decode(encode(request, form), CONTENT_TYPES[form], Limits()).images
+    assert [image.getpixel((0, 0)) for image in images] == [(255, 255, 255)] * 2

@@ -23,6 +23,8 @@ def test_the_requested_text_is_the_rows_text_or_the_quoted_part_of_the_prompt() 
     assert requested_text('a sign that says "Hello World"') == "Hello World"
     assert requested_text("a sign that says “Hello”, and “no more”") == "Hello"
     assert requested_text('a sign that says "Hello"', "Bye") == "Bye"
+    assert requested_text("a year", 2024) == "2024"
+    assert requested_text("a digit", 0) == "0"
     with pytest.raises(ValueError, match="prompt 'a red fox' requests no text"):
         requested_text("a red fox")
 

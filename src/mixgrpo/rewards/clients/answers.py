@@ -11,10 +11,10 @@ _AROUND = r"[\s*_`\"'$\[(<]*"  # markdown, quotes, brackets
 _OUT_OF = rf"(?:\s*(?:/|out\s+of)\s*({_NUMBER}))?"
 _LABELLED = re.compile(
     rf"(?:\b([a-z]+)[\s_*-]+)?(?:score|rating)\b(?:\s*\([^)]*\))?{_AROUND}(?:[:=]|\bis\b)"
-    rf"{_AROUND}({_NUMBER}){_OUT_OF}(?!\s*[-/]\s*\d|\.?\d)",
+    rf"{_AROUND}({_NUMBER}){_OUT_OF}(?!\s*[-/]\s*\d|[.,]?\d)",
     re.IGNORECASE,
 )
-_ALONE = re.compile(rf"{_AROUND}()({_NUMBER}){_OUT_OF}[\s*_`\"'$\])>]*\.?\s*", re.IGNORECASE)
+_ALONE = re.compile(rf"{_AROUND}()({_NUMBER}){_OUT_OF}[\s*_`\"'$\])>]*+\.?\s*", re.IGNORECASE)
 _WRAPPED = re.compile(r"<answer>(.*?)</answer>|\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}", re.DOTALL)
 _FINAL_LABELS = {"final", "overall", "total"}
 _GENERIC_LABELS = {"", "the", "a", "my", "this", "image"}
@@ -63,7 +63,7 @@ def _scores_in_json(text: str) -> list[str]:
     while start >= 0:
         try:
             value, end = json.JSONDecoder().raw_decode(text, start)
-        except ValueError:
+        except (ValueError, RecursionError):
             end = start + 1
         else:
             scores += [str(item) for key, item in value.items() if key.lower() == "score"]

@@ -19,6 +19,8 @@ from pydantic import AfterValidator
 from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
+from . import proxies
+
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -28,8 +30,9 @@ _CONNECT_TIMEOUT = 10.0  # seconds
 _CHECK_TIMEOUT = 5.0  # seconds
 _TIMED_OUT, _TOO_MANY_REQUESTS = 408, 429  # unlike other 4xx, these may pass
 _UNAUTHORIZED = (401, 403)
+_NOBODY_THERE = (502, 503, 504)  # a gateway, or a server that is still loading
 _UNSENDABLE = re.compile(r"[\s\x00-\x1f]")
-_MAX_ERROR_BYTES = 300  # of an error response, in messages
+_MAX_ERROR_CHARACTERS = 300  # of an error response, in messages
 
 
 class BadResponse(RuntimeError):
@@ -52,6 +55,8 @@ def check_url(url: str) -> str:
     """The url, if it is a server's address. A password in it would end in recipes and logs, so it is not even shown."""
     if "@" in url:
         raise ValueError("an address must not contain a user or a password: give a token's environment variable")
+    if "?" in url or "#" in url:  # paths are added to its end; and a key may stand there
+        raise ValueError("an address must not contain a query or a fragment: leave out what begins at ? or #")
     try:
         scheme, _, host, port, *_ = parse_url(url)
     except HTTPError:
@@ -80,6 +85,7 @@ def backoff_seconds(failures: int, first: float, jitter: float, retry_after: flo
 @dataclass
 class _Endpoint:
     url: str
+    pool: urllib3.PoolManager
     failures: int = 0
     """Consecutive failures."""
     failed_at: float = 0.0
@@ -105,29 +111,40 @@ class Endpoints:
         if not urls:
             raise ValueError("urls: must name at least one server")
         self._urls = [check_url(url).rstrip("/") for url in urls]
-        self._endpoints = [_Endpoint(url + path) for url in self._urls]
+        self._token = headers.get("Authorization", "").removeprefix("Bearer ")
         self._headers, self._retries, self._backoff, self._hint = dict(headers), retries, backoff, hint
         # urllib3 must neither retry nor redirect: this class retries, and any status but 200 is an error.
-        self._pool = urllib3.PoolManager(
-            maxsize=connections,
-            retries=False,
-            timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, timeout), read=timeout),
-        )
+        self._pools = [
+            proxies.connections(
+                url,
+                maxsize=connections,
+                retries=False,
+                timeout=urllib3.Timeout(connect=min(_CONNECT_TIMEOUT, timeout), read=timeout),
+            )
+            for url in self._urls
+        ]
+        self._endpoints = [_Endpoint(url + path, pool) for url, pool in zip(self._urls, self._pools, strict=True)]
         self._lock = threading.Lock()
 
     def check(self, path: str) -> None:
-        """Asks each server for `path`, below its url. Raises an error if none is there, or if one refuses the token."""
+        """Asks each server for `path`, below its url. Raises an error if none is there, or if one refuses the token.
+        A server that cannot answer this one question is there.
+        """
         failures = []
-        for url in self._urls:
+        for url, pool in zip(self._urls, self._pools, strict=True):
             try:
-                response = self._pool.request("GET", url + path, headers=self._headers, timeout=_CHECK_TIMEOUT)
+                # On a connection of its own: a server may close it after an error, when the next request is on its way.
+                headers = {**self._headers, "Connection": "close"}
+                response = pool.request("GET", url + path, headers=headers, timeout=_CHECK_TIMEOUT)
             except HTTPError as error:
                 failures.append(f"{url}: {error}")
                 continue
             if response.status in _UNAUTHORIZED:
-                raise RequestRefused(url + path, response.status, _why(response))
-            if response.status >= 500:
-                failures.append(f"{url}: {_why(response)}")
+                raise RequestRefused(url + path, response.status, self._why(response))
+            if response.status in _NOBODY_THERE:
+                failures.append(f"{url}: {self._why(response)}")
+            elif response.status >= 500:  # `transformers serve` fails to list models, yet serves those in a folder
+                _log.warning("%s: %s", url + path, self._why(response))
         for why in failures:
             _log.warning("%s", why)
         if len(failures) == len(self._urls):
@@ -142,7 +159,7 @@ class Endpoints:
             endpoint = self._next_endpoint(max_wait)
             sent_at = time.monotonic()
             try:
-                response = self._post(endpoint.url, body, content_type, parse)
+                response = self._post(endpoint, body, content_type, parse)
             except BadResponse as failure:
                 why = f"{endpoint.url}: {failure}"
                 retry_after = failure.retry_after
@@ -178,24 +195,28 @@ class Endpoints:
             endpoint.retry_at = endpoint.failed_at + seconds
         _log.warning("%s; backing off for %.1f s", why, seconds)
 
-    def _post(self, url: str, body: bytes, content_type: str, parse: Callable[[bytes], T]) -> T:
+    def _post(self, endpoint: _Endpoint, body: bytes, content_type: str, parse: Callable[[bytes], T]) -> T:
         headers = {**self._headers, "Content-Type": content_type}
         try:
-            response = self._pool.request("POST", url, body=body, headers=headers)
+            response = endpoint.pool.request("POST", endpoint.url, body=body, headers=headers)
         except HTTPError as error:
             raise BadResponse(str(error)) from error
         if response.status == 200:
             try:
                 return parse(response.data)
             except ValueError as error:
-                raise BadResponse(str(error)) from error
+                raise BadResponse(self._without_token(str(error))) from error
         if response.status in (_TIMED_OUT, _TOO_MANY_REQUESTS) or response.status >= 500:
-            raise BadResponse(_why(response), _seconds(response.headers.get("Retry-After", "")))
-        raise RequestRefused(url, response.status, _why(response))
+            raise BadResponse(self._why(response), _seconds(response.headers.get("Retry-After", "")))
+        raise RequestRefused(endpoint.url, response.status, self._why(response))
 
+    def _why(self, response: urllib3.BaseHTTPResponse) -> str:
+        text = self._without_token(response.data.decode(errors="replace"))
+        return f"status {response.status}: {text[:_MAX_ERROR_CHARACTERS]}"
 
-def _why(response: urllib3.BaseHTTPResponse) -> str:
-    return f"status {response.status}: {response.data[:_MAX_ERROR_BYTES].decode(errors='replace')}"
+    def _without_token(self, text: str) -> str:
+        """Some servers quote the token that they were sent, and errors end in logs."""
+        return text.replace(self._token, "***") if self._token else text
 
 
 def _seconds(retry_after: str) -> float:

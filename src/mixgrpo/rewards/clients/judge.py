@@ -1,12 +1,15 @@
 """Vision-language models as judges, behind any OpenAI-compatible endpoint: vLLM, SGLang or a hosted service.
 
-An answer without a score is not asked for again: at temperature 0 it would be the same. Such an image has no score,
-which is not a score of 0.
+An answer is not asked for again, not even one without a score: at temperature 0 it would be the same. Such an image
+has no score, which is not a score of 0.
 """
 
 import base64
 import json
 import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,8 +21,9 @@ from mixgrpo.rewards.workers import Workers
 
 from . import credentials
 from .answers import parse_score
-from .endpoints import Endpoints, RequestRefused, Url
+from .endpoints import AllServersFailed, Endpoints, RequestRefused, Url
 from .judge_templates import Template, find_template
+from .rgb import to_rgb
 from .wire import encode_png
 
 _log = logging.getLogger(__name__)
@@ -64,23 +68,39 @@ unifiedreward = partial(vlm_judge, model="UnifiedReward", template="unifiedrewar
 class Judge(Checkable):
     def __init__(self, endpoints: Endpoints, model: str, template: Template, concurrency: int, max_tokens: int) -> None:
         self._endpoints, self._model, self._template = endpoints, model, template
-        self._max_tokens = max_tokens
+        self._concurrency, self._max_tokens = concurrency, max_tokens
         self._workers = Workers(concurrency, "judge")
 
     def check(self) -> None:
         self._endpoints.check("/models")
 
     def __call__(self, images: list[Image], prompts: list[str], **metadata: list[Any]) -> list[float | None]:
-        """The score is None for images that the judge gives no score for."""
+        """The score is None for images that the judge gives no score for, and NaN for those that no server answered.
+        Raises an error if no server answered at all.
+        """
         futures = [self._workers.submit(self._judge, *pair) for pair in zip(images, prompts, strict=True)]
+        verdicts: list[_Verdict | None] = []  # None: no server answered
+        error: AllServersFailed | None = None
         try:
-            verdicts = [future.result() for future in futures]
+            for i, future in enumerate(futures):
+                if i >= self._concurrency and not any(verdicts[-self._concurrency :]):
+                    _cancel(futures[i:])  # the servers are gone
+                try:
+                    verdicts.append(future.result())
+                except CancelledError:
+                    verdicts.append(None)
+                except AllServersFailed as failure:
+                    verdicts.append(None)
+                    error = failure
         finally:
-            for future in futures:  # after an error: those that have not been sent
-                future.cancel()
-        if failed := [verdict.why for verdict in verdicts if verdict.score is None]:
+            _cancel(futures)
+        if error is not None and not any(verdicts):
+            raise error
+        if error is not None:
+            _log.warning("%d of %d images: %s", verdicts.count(None), len(images), error)
+        if failed := [verdict.why for verdict in verdicts if verdict is not None and verdict.score is None]:
             _log.warning("%s gave no score for %d of %d images: %s", self._model, len(failed), len(images), failed[-1])
-        return [verdict.score for verdict in verdicts]
+        return [math.nan if verdict is None else verdict.score for verdict in verdicts]
 
     def _judge(self, image: Image, prompt: str) -> "_Verdict":
         body = self._request_body(image, prompt)
@@ -99,7 +119,7 @@ class Judge(Checkable):
         return _Verdict(parse_score(answer, low, high), f"no score from {low} to {high} in {answer[-_MAX_QUOTED:]!r}")
 
     def _request_body(self, image: Image, prompt: str) -> bytes:
-        image_url = f"data:image/png;base64,{base64.b64encode(encode_png(image)).decode()}"
+        image_url = f"data:image/png;base64,{base64.b64encode(encode_png(to_rgb(image))).decode()}"
         content = [
             {"type": "image_url", "image_url": {"url": image_url}},
             {"type": "text", "text": self._template.fill(prompt)},
@@ -111,6 +131,12 @@ class Judge(Checkable):
             "max_tokens": self._max_tokens,
         }
         return json.dumps(request).encode()
+
+
+def _cancel(futures: Sequence[Future[Any]]) -> None:
+    """Those that have not been sent."""
+    for future in futures:
+        future.cancel()
 
 
 class _Verdict(NamedTuple):

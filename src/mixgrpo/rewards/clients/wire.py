@@ -77,10 +77,10 @@ def encode_png(image: Image.Image) -> bytes:
 
 def encode(request: ScoreRequest, form: Form) -> bytes:
     texts = {"prompts": request.prompts, "metadata": request.metadata}
+    images = [to_rgb(image) for image in request.images]
     if form == "png":
-        pngs = [base64.b64encode(encode_png(image)).decode() for image in request.images]
+        pngs = [base64.b64encode(encode_png(image)).decode() for image in images]
         return json.dumps({"images": pngs, **texts}).encode()
-    images = [image.convert("RGB") for image in request.images]
     header = json.dumps({"sizes": [image.size for image in images], **texts}).encode()
     return b"\n".join([header, b"".join(image.tobytes() for image in images)])
 

@@ -44,9 +44,10 @@ def text_score(found: str, requested: str) -> float:
     return 1 - min(edit_distance(found, requested), len(requested)) / len(requested)
 
 
-def requested_text(prompt: str, text: str | None = None) -> str:
+def requested_text(prompt: str, text: str | float | None = None) -> str:
+    """`text`: a row's column, where a file's reader takes 2024 for a number."""
     quoted = _QUOTED.search(prompt)
-    requested = text or (quoted and (quoted[1] or quoted[2]))
+    requested = ("" if text is None else str(text)) or (quoted and (quoted[1] or quoted[2]))
     if not requested or not requested.strip():
         raise ValueError(f"ocr: prompt {prompt!r} requests no text: put it in quotes, or in a column `text`")
     return requested
