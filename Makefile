@@ -1,84 +1,112 @@
-# `make train` and `make test` work on a bare machine with Python 3.11 or later: they create .venv themselves.
+# `make train` and `make test` work on a bare machine with Python 3.11 or later: they create .venv themselves. Another
+# Python has an environment of its own: make test PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
+TEST_OPTIONS := --numprocesses auto --dist loadfile
+PYTEST := $(BIN)/pytest $(TEST_OPTIONS)
 
-.PHONY: train test test-long lint types mutants fuzz pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
+.PHONY: train test test-lowest test-newest test-long lint types mutants fuzz pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
 
-test: $(VENV)/installed lint types
+test: $(VENV)/tools lint types
 	$(PYTEST)
 
-lint: $(VENV)/installed
+lint: $(VENV)/tools
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
-types: $(VENV)/installed
+types: $(VENV)/tools
 	$(BIN)/mypy
 
+# Every test with the lowest versions that pyproject.toml allows.
+test-lowest: .venv-lowest/tools
+	.venv-lowest/bin/pytest $(TEST_OPTIONS)
+
+# Every test with the newest versions there are, of today: `rm -r .venv-newest` for those of tomorrow.
+test-newest: .venv-newest/tools
+	.venv-newest/bin/pytest $(TEST_OPTIONS)
+
 # What `make test` leaves out. Takes two minutes on 2 cores.
-test-long: $(VENV)/installed
+test-long: $(VENV)/tools
 	$(PYTEST) -m long
 
 # What only a GPU can show; skipped where there is none. Takes two minutes.
-test-gpu: $(VENV)/installed
+test-gpu: $(VENV)/tools
 	$(BIN)/pytest tests/gpu
 
 # Puts small faults into the files of the method, one at a time: do the tests notice? Takes 15 minutes on 2 cores.
-mutants: $(VENV)/installed
+mutants: $(VENV)/tools
 	$(BIN)/python tests/mutants/run.py
 
 # Whatever stands in recipes, overrides and files of prompts. Takes five minutes on 2 cores.
-fuzz: $(VENV)/installed
+fuzz: $(VENV)/tools
 	MIXGRPO_FUZZ_EXAMPLES=3000 $(PYTEST) tests/fuzz
 
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
-pretrain: $(VENV)/installed
+pretrain: $(VENV)/tools
 	$(BIN)/python -m mixgrpo.pretraining.pretrain src/mixgrpo/tiny/model
 	$(BIN)/python -m mixgrpo.pretraining.report src/mixgrpo/tiny/model
 
 # What an iteration of each algorithm costs, in bfloat16. Takes 15 minutes on 2 cores and a C++ compiler.
-bench: $(VENV)/installed
+bench: $(VENV)/tools
 	$(BIN)/mixgrpo bench --dtype bfloat16 --compile --json docs/results/cost.json --png docs/cost.png
 
 # What makes turbo fast, and how cost grows. Takes 15 minutes on 2 cores and a C++ compiler.
-bench-turbo: $(VENV)/installed
+bench-turbo: $(VENV)/tools
 	$(BIN)/mixgrpo bench --dtype bfloat16 --levers --repetitions 1 --json docs/results/levers.json
 	$(BIN)/mixgrpo bench --dtype bfloat16 --one-by-one --prompts 1 --repetitions 1 --json docs/results/one-by-one.json
 	$(BIN)/mixgrpo bench --dtype bfloat16 --suffix --prompts 12 --repetitions 1 --json docs/results/suffix.json --png docs/suffix.png
 	$(BIN)/mixgrpo bench --dtype bfloat16 --growth --json docs/results/growth.json --png docs/growth.png
 
 # What turbo and DanceGRPO learn in four minutes, on 25 steps, three seeds. Takes 35 minutes on 2 cores.
-bench-learning: $(VENV)/installed
+bench-learning: $(VENV)/tools
 	$(BIN)/mixgrpo bench --dtype bfloat16 --learning --learning-rate 4e-4 --only turbo --minutes 4 --repetitions 3 --json docs/results/learning.json --png docs/learning.png
 
 # What the published algorithms and two recipes of ours learn in three minutes, on the grid of `scenes`. Takes 35 minutes
 # on 2 cores.
-bench-algorithms: $(VENV)/installed
+bench-algorithms: $(VENV)/tools
 	$(BIN)/mixgrpo bench --learning --own-grid --learning-rate 4e-4 --only flowgrpo --only mixgrpo --only mixgrpo-flash --recipe scenes --recipe scenes-flash --minutes 3 --repetitions 1 --json docs/results/algorithms.json
 
 # A reward over HTTP: throughput, and what happens when servers fail.
-bench-serving: $(VENV)/installed
+bench-serving: $(VENV)/tools
 	$(BIN)/mixgrpo bench --serving --repetitions 5 --json docs/results/serving.json
 	$(BIN)/mixgrpo bench --faults --json docs/results/faults.json
 
 # What an iteration takes on a GPU. Takes three minutes on an H100, and nothing where there is no GPU.
-bench-gpu: $(VENV)/installed
+bench-gpu: $(VENV)/tools
 	$(BIN)/python -m mixgrpo.bench.gpu docs/results/gpu.json
 
-# torch comes first and alone, so that nothing else decides which build is installed.
+# What training needs. torch comes first and alone, so that nothing else decides which build is installed.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# And what tests, lint and benchmarks need.
+$(VENV)/tools: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+.venv-lowest/tools: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt torch
+	.venv-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[test]'
+	touch $@
+
+# The newest of everything but torch, which is the tested one: the builds of others may bring CUDA along.
+.venv-newest/tools: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install --quiet --constraint constraints.txt torch
+	.venv-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]' "$$(grep ^torch== constraints.txt)"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-newest .mypy_cache .pytest_cache .ruff_cache

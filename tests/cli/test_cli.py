@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,17 @@ def test_the_public_names_are_in_the_package() -> None:
 
 def test_the_version_is_shown() -> None:
     assert mixgrpo("--version").stdout == f"mixgrpo {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_the_shell_completes_the_names_of_recipes(command: str) -> None:
+    words = {"COMP_WORDS": f"mixgrpo {command} flux-dev-d", "COMP_CWORD": "2", "_MIXGRPO_COMPLETE": "complete_bash"}
+    program = Path(sys.executable).with_name("mixgrpo")
+    result = subprocess.run([program], env={**os.environ, **words}, capture_output=True, text=True)
+    assert result.stdout.split() == [name for name in shipped_recipes() if name.startswith("flux-dev-d")] != []
+
+
+def test_the_shell_learns_to_complete() -> None:
+    help_text = mixgrpo("--help").stdout
+    assert "--install-completion" in help_text
+    assert "--show-completion" in help_text

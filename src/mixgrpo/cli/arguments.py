@@ -8,10 +8,18 @@ from typing import Annotated
 
 import typer
 
-from mixgrpo.recipe.load import RecipeError, load_recipe
+from mixgrpo.recipe.load import RecipeError, load_recipe, shipped_recipes
 from mixgrpo.recipe.schema import Recipe
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe or a YAML file.")]
+
+def recipes_like(incomplete: str) -> list[str]:
+    """The shipped recipes that complete what was typed; a shell knows the files itself."""
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe or a YAML file.", autocompletion=recipes_like)
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, such as window.size=2.")
 ]

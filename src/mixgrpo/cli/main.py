@@ -12,7 +12,7 @@ from .serve import serve_reward
 from .show import plan, recipes
 from .train import resume, train
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _show_version(asked: bool) -> None:

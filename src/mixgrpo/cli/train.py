@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Overrides, RunPath, loaded
+from .arguments import Overrides, RunPath, loaded, recipes_like
 from .errors import training_errors
 
 _DEFAULT = "scenes"
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe or a YAML file.")] = _DEFAULT,
+    recipe: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe or a YAML file.", autocompletion=recipes_like)
+    ] = _DEFAULT,
     overrides: Overrides = None,
     # Not `--run`: torchrun takes that for an abbreviation of an option of its own.
     out: Annotated[Path | None, typer.Option(help="The folder of the run. Default: a new one under runs/.")] = None,

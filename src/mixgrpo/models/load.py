@@ -1,5 +1,9 @@
 """The supported models. A new one is a file beside these and a line in `ADAPTERS`."""
 
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 import torch
 from diffusers import DiffusionPipeline
 from torch import nn
@@ -21,11 +25,40 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowModel:
-    """Load a pipeline from a folder or the hub. Its class is checked before any weights are loaded."""
+    """Load a pipeline from a folder or the hub. Its class is checked before any weights are loaded, and weights that do
+    not fit are refused: diffusers itself only warns, and goes on with random ones.
+    """
     path = tiny_path() if config.path == "tiny" else config.path
-    _check_supported(DiffusionPipeline.load_config(path)["_class_name"])
-    pipeline = DiffusionPipeline.from_pretrained(path, dtype=getattr(torch, config.dtype))
+    index = DiffusionPipeline.load_config(path)
+    _check_supported(index["_class_name"])
+    dtype = getattr(torch, config.dtype)
+    networks = {name: load_network(kind, path, dtype, subfolder=name) for name, kind in _networks(index).items()}
+    pipeline = DiffusionPipeline.from_pretrained(path, dtype=dtype, **networks)
     return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)
+
+
+def load_network(kind: Any, path: str | Path, dtype: torch.dtype, subfolder: str | None = None) -> Any:
+    """A network of diffusers or transformers with exactly the weights that are in the folder."""
+    network, report = kind.from_pretrained(
+        path,
+        subfolder=subfolder or "",
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are in the report, with the others
+    )
+    problems = [
+        f"{words} {_some(report[found])}"
+        for found, words in (
+            ("missing_keys", "lack"),
+            ("unexpected_keys", "have no use for"),
+            ("mismatched_keys", "have another shape for"),
+        )
+        if report[found]
+    ]
+    if problems:
+        whose = f"the weights of {subfolder} in" if subfolder else "the weights in"
+        raise ValueError(f"{whose} {path} {', '.join(problems)}")
+    return network
 
 
 def adapt(
@@ -49,3 +82,19 @@ def adapt(
 def _check_supported(name: str) -> None:
     if name not in ADAPTERS:
         raise ValueError(f"{name} is not supported. Supported: {', '.join(ADAPTERS)}")
+
+
+def _networks(index: dict[str, Any]) -> dict[str, Any]:
+    """The classes of a pipeline's networks by name, as its model_index.json states them."""
+    kinds = {
+        name: getattr(import_module(entry[0]), entry[1])
+        for name, entry in index.items()
+        if isinstance(entry, (list, tuple)) and entry[0] in ("diffusers", "transformers")
+    }
+    return {name: kind for name, kind in kinds.items() if issubclass(kind, nn.Module)}
+
+
+def _some(keys: Any) -> str:
+    """Up to three names; transformers gives a set, and a name that does not fit comes with its two shapes."""
+    names = sorted(key if isinstance(key, str) else key[0] for key in keys)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

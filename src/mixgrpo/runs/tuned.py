@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixgrpo.models.base import FlowModel
-from mixgrpo.models.load import load_model
+from mixgrpo.models.load import load_model, load_network
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.sampling.field import Conditioning, VelocityField
 from mixgrpo.training.policy import ModelContext, make_trainable, same_model, without_adapters
@@ -62,7 +62,7 @@ def _from_result(run: RunFolder, recipe: Recipe, model: FlowModel) -> Tuned:
         model.pipeline.load_lora_weights(run.lora)
         return Tuned(recipe, model, partial(without_adapters, model))
     tuned = {
-        name: type(base).from_pretrained(run.network(name), dtype=base.dtype).to(model.device)
+        name: load_network(type(base), run.network(name), base.dtype).to(model.device)
         for name, base in model.networks.items()
     }
     for network in tuned.values():

@@ -21,7 +21,7 @@ _QUOTED = re.compile('"([^"]+)"|“([^”]+)”')
 
 
 def ocr() -> Reward:
-    if find_spec("rapidocr_onnxruntime") is None:
+    if find_spec("rapidocr") is None or find_spec("onnxruntime") is None:
         raise ImportError("the OCR reward needs RapidOCR: pip install 'mixgrpo[ocr]'")
     engines = threading.local()  # one per thread, because an engine keeps state while it reads
 
@@ -55,11 +55,10 @@ def requested_text(prompt: str, text: str | float | None = None) -> str:
 
 def read_text(image: Image, engine: Any) -> str:
     """All lines of text in the image, concatenated."""
-    lines, _ = engine(np.asarray(image.convert("RGB"))[..., ::-1])
-    return "".join(text for _, text, _ in lines or [])
+    return "".join(engine(np.asarray(image.convert("RGB"))[..., ::-1]).txts or ())
 
 
 def _engine() -> Any:
-    from rapidocr_onnxruntime import RapidOCR
+    from rapidocr import RapidOCR
 
-    return RapidOCR()
+    return RapidOCR(params={"Global.log_level": "error"})  # it warns of every image without text
