@@ -1,5 +1,14 @@
-"""`python -m mixgrpo`, which is how torchrun starts it."""
+"""The `mixgrpo` command, and `python -m mixgrpo`, which is how torchrun starts it."""
 
-from mixgrpo.cli.main import app
+from mixgrpo.signals import ending_at_once
 
-app()
+
+def main() -> None:
+    with ending_at_once():  # imports take seconds
+        from mixgrpo.cli.main import app
+
+        app()
+
+
+if __name__ == "__main__":
+    main()
