@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE := 1
 
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 
-.PHONY: train test test-long lint types mutants fuzz pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
+.PHONY: train test test-long lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -38,6 +38,13 @@ mutants: $(VENV)/installed
 # Whatever stands in recipes, overrides and files of prompts. Takes five minutes on 2 cores.
 fuzz: $(VENV)/installed
 	MIXGRPO_FUZZ_EXAMPLES=3000 $(PYTEST) tests/fuzz
+
+# Runs that are killed at thirty moments and resumed, fifty endings of two processes, Ctrl-C in every phase. Takes 40
+# minutes on 2 cores.
+kill: $(VENV)/installed
+	$(BIN)/python tests/faults/kills.py docs/results/kills.json
+	$(BIN)/python tests/faults/endings.py docs/results/endings.json
+	$(BIN)/python tests/faults/interrupts.py docs/results/ctrl-c.json
 
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
 pretrain: $(VENV)/installed

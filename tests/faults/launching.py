@@ -148,7 +148,8 @@ def finished(processes: int, arguments: Sequence[str]) -> Launched:
 def small_run(folder: Path) -> list[str]:
     """What to start `train` with. The reward's file, which gives its name, is one for all runs beside each other."""
     own = folder.parent / "own.py"
-    own.write_text(REWARD, encoding="utf-8")
+    if not own.exists():  # another run may be reading it
+        own.write_text(REWARD, encoding="utf-8")
     return ["train", *SMALL, f'rewards={{"{own}:score": 1.0}}', "--out", str(folder)]
 
 

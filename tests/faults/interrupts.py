@@ -1,0 +1,158 @@
+"""Press Ctrl-C in every phase of a run: how long until there is an answer, and until the prompt is back?
+
+    python tests/faults/interrupts.py [JSON] [--repetitions N]
+
+Of several repetitions the slowest counts. Exit status 1 if an answer takes more than two seconds, a process ends later
+than five seconds after the second signal, or a traceback of ours is shown.
+"""
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from launching import Launched, small_run
+
+LONGEST_SILENCE, LONGEST_END = 2.0, 5.0  # seconds
+
+SLEEPING = """
+import time
+
+def score(images, prompts):
+    print("asleep", flush=True)
+    time.sleep(100)
+"""
+
+
+class Situation(NamedTuple):
+    name: str
+    begun: Callable[[Launched, Path], bool]
+    processes: int = 1
+    changes: tuple[str, ...] = ()
+    signals: int = 1
+    sleeping: bool = False
+
+
+def _after(seconds: float) -> Callable[[Launched, Path], bool]:
+    return lambda launched, _: time.monotonic() - launched.begin > seconds
+
+
+def _printed(text: str) -> Callable[[Launched, Path], bool]:
+    return lambda launched, _: any(text in line for line in launched.lines)
+
+
+# Long iterations and evaluations, so that a signal meets them, and that waiting for them would show.
+_LONG_ITERATION = ("rollout.group_size=24", "grid.steps=12")
+_LONG_EVALUATION = ("evaluation.prompts=514", "evaluation.steps=20")
+
+SITUATIONS = [
+    Situation("the first imports", _after(0.3)),
+    Situation("imports of libraries", _after(2.0)),
+    Situation("the model is loaded", lambda _, folder: (folder / "recipe.yaml").exists()),
+    Situation("preflight", _printed("preflight")),
+    Situation("iteration", _printed("   1/6"), changes=_LONG_ITERATION),
+    Situation("first evaluation", _printed("   2/6"), changes=_LONG_EVALUATION),
+    Situation("evaluation on the way", _printed("after 0 iterations"), changes=("evaluation.prompts=128",)),
+    Situation("save", lambda _, folder: (folder / "checkpoints" / ".000002.part").exists()),
+    Situation("export", lambda _, folder: (folder / ".transformer.part").exists()),
+    Situation("last evaluation", lambda _, folder: (folder / "transformer").exists(), changes=_LONG_EVALUATION),
+    Situation("a reward sleeps, two signals", _printed("asleep"), signals=2, sleeping=True),
+    Situation("two processes, imports", _after(4.0), processes=2),
+    Situation("two processes, preflight", _printed("preflight"), processes=2),
+    Situation("two processes, iteration", _printed("   1/6"), processes=2, changes=_LONG_ITERATION),
+    Situation("two processes, evaluation", _printed("   2/6"), processes=2, changes=_LONG_EVALUATION),
+    Situation("two processes, a reward sleeps, two signals", _printed("asleep"), 2, signals=2, sleeping=True),
+]
+
+
+def press(situation: Situation, folder: Path) -> dict[str, Any]:
+    arguments = [*small_run(folder), *situation.changes]
+    if situation.sleeping:
+        own = folder.parent / "sleeping.py"
+        own.write_text(SLEEPING, encoding="utf-8")
+        arguments.append(f'rewards={{"{own}:score": 1.0}}')
+    launched = Launched(situation.processes, arguments)
+    if not launched.wait_until(lambda: situation.begun(launched, folder)):
+        raise RuntimeError(f"{situation.name}: ended before\n{launched.output}")
+    heard_before, pressed = len(launched.lines), time.monotonic()
+    launched.interrupt()
+    for _ in range(situation.signals - 1):
+        time.sleep(1.0)
+        launched.interrupt()
+    last = time.monotonic()
+    status = launched.wait()
+    ended = time.monotonic()
+    said = [
+        (moment - pressed, line)
+        for moment, line in zip(launched.times[heard_before:], launched.lines[heard_before:], strict=True)
+        if line.startswith(("stopping", "stopped"))
+    ]
+    return {
+        "situation": situation.name,
+        "processes": situation.processes,
+        "signals": situation.signals,
+        "seconds_to_words": round(said[0][0], 2) if said else None,
+        "seconds_to_exit": round(ended - last, 2),
+        "status": status if status >= 0 else signal.Signals(-status).name,
+        "first_words": said[0][1] if said else "",
+        "last_words": said[-1][1].replace(str(folder), "RUN") if said else "",
+        "traceback": _traceback(launched),
+    }
+
+
+def _traceback(launched: Launched) -> bool:
+    """Of the command, or of one of the processes under torchrun, not of torchrun itself, which always shows one."""
+    blocks = launched.output.split("Traceback (most recent call last):")[1:]
+    return any("SignalException" not in block for block in blocks)
+
+
+def bad(row: dict[str, Any]) -> list[str]:
+    silent = row["seconds_to_words"] is None or row["seconds_to_words"] > LONGEST_SILENCE
+    late = row["signals"] > 1 and row["seconds_to_exit"] > LONGEST_END
+    return [what for what, wrong in (("silent", silent), ("late", late), ("traceback", row["traceback"])) if wrong]
+
+
+def slowest(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the repetitions: each time the largest, the words of the worst."""
+    worst = max(rows, key=lambda row: (len(bad(row)), row["seconds_to_words"] or 0.0))
+    return {
+        **worst,
+        "seconds_to_exit": max(row["seconds_to_exit"] for row in rows),
+        "traceback": any(row["traceback"] for row in rows),
+    }
+
+
+def main(file: Path | None, repetitions: int, only: str) -> None:
+    work = Path(tempfile.mkdtemp(prefix="interrupts-"))
+    print("| situation | first words after | prompt after | status | last words | |\n|---|---|---|---|---|---|")
+    rows = []
+    for number, situation in enumerate(SITUATIONS):
+        if only not in situation.name:
+            continue
+        rows.append(slowest([press(situation, work / f"{number}-{i}") for i in range(repetitions)]))
+        row = rows[-1]
+        print(
+            f"| {row['situation']} | {row['seconds_to_words']} s | {row['seconds_to_exit']} s | {row['status']} | "
+            f"{row['last_words']} | {', '.join(bad(row))} |",
+            flush=True,
+        )
+        if file is not None:
+            content = {"command": "make kill", "repetitions": repetitions, "situations": rows}
+            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(work)
+    sys.exit(any(bad(row) for row in rows))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("json", type=Path, nargs="?")
+    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--only", default="", help="A part of the situations' names.")
+    given = parser.parse_args()
+    main(given.json, given.repetitions, given.only)
