@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launching import Launched, small_run
+from phases import after_iteration, printed, saved, saving
 
 LONGEST_SILENCE, LONGEST_END = 2.0, 5.0  # seconds
 
@@ -39,12 +40,15 @@ class Situation(NamedTuple):
     sleeping: bool = False
 
 
-def _after(seconds: float) -> Callable[[Launched, Path], bool]:
-    return lambda launched, _: time.monotonic() - launched.begin > seconds
+def _loaded(library: str) -> Callable[[Launched, Path], bool]:
+    """By each of the processes that train."""
 
+    def loaded(launched: Launched, _: Path) -> bool:
+        pids = launched.ranks() if launched.processes > 1 else [launched.process.pid]
+        maps = [Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in pids]
+        return len(maps) == launched.processes and all(library in text for text in maps)
 
-def _printed(text: str) -> Callable[[Launched, Path], bool]:
-    return lambda launched, _: any(text in line for line in launched.lines)
+    return loaded
 
 
 # Long iterations and evaluations, so that a signal meets them, and that waiting for them would show.
@@ -52,22 +56,22 @@ _LONG_ITERATION = ("rollout.group_size=24", "grid.steps=12")
 _LONG_EVALUATION = ("evaluation.prompts=514", "evaluation.steps=20")
 
 SITUATIONS = [
-    Situation("the first imports", _after(0.3)),
-    Situation("imports of libraries", _after(2.0)),
+    Situation("the first imports", _loaded("pydantic_core")),
+    Situation("imports of libraries", _loaded("libtorch")),
     Situation("the model is loaded", lambda _, folder: (folder / "recipe.yaml").exists()),
-    Situation("preflight", _printed("preflight")),
-    Situation("iteration", _printed("   1/6"), changes=_LONG_ITERATION),
-    Situation("first evaluation", _printed("   2/6"), changes=_LONG_EVALUATION),
-    Situation("evaluation on the way", _printed("after 0 iterations"), changes=("evaluation.prompts=128",)),
-    Situation("save", lambda _, folder: (folder / "checkpoints" / ".000002.part").exists()),
+    Situation("preflight", printed("preflight")),
+    Situation("iteration", saved(1), changes=_LONG_ITERATION),
+    Situation("first evaluation", after_iteration(2, "scored evaluation"), changes=_LONG_EVALUATION),
+    Situation("evaluation on the way", printed("after 0 iterations"), changes=("evaluation.prompts=128",)),
+    Situation("save", saving(2)),
     Situation("export", lambda _, folder: (folder / ".transformer.part").exists()),
     Situation("last evaluation", lambda _, folder: (folder / "transformer").exists(), changes=_LONG_EVALUATION),
-    Situation("a reward sleeps, two signals", _printed("asleep"), signals=2, sleeping=True),
-    Situation("two processes, imports", _after(4.0), processes=2),
-    Situation("two processes, preflight", _printed("preflight"), processes=2),
-    Situation("two processes, iteration", _printed("   1/6"), processes=2, changes=_LONG_ITERATION),
-    Situation("two processes, evaluation", _printed("   2/6"), processes=2, changes=_LONG_EVALUATION),
-    Situation("two processes, a reward sleeps, two signals", _printed("asleep"), 2, signals=2, sleeping=True),
+    Situation("a reward sleeps, two signals", printed("asleep"), signals=2, sleeping=True),
+    Situation("two processes, imports", _loaded("libtorch"), processes=2),
+    Situation("two processes, preflight", printed("preflight"), processes=2),
+    Situation("two processes, iteration", saved(1), processes=2, changes=_LONG_ITERATION),
+    Situation("two processes, evaluation", after_iteration(2, "scored evaluation"), 2, _LONG_EVALUATION),
+    Situation("two processes, a reward sleeps, two signals", printed("asleep"), 2, signals=2, sleeping=True),
 ]
 
 

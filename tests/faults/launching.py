@@ -70,6 +70,7 @@ class Launched:
     """A command in a process group of its own, with its output line by line."""
 
     def __init__(self, processes: int, arguments: Sequence[str]) -> None:
+        self.processes = processes
         self.begin = time.monotonic()
         self.lines: list[str] = []
         self.times: list[float] = []

@@ -15,11 +15,11 @@ class Aim(NamedTuple):
     """In seconds: a random part of it passes between the phase's begin and the kill."""
 
 
-def _printed(text: str, times: int = 1) -> Callable[[Launched, Path], bool]:
+def printed(text: str, times: int = 1) -> Callable[[Launched, Path], bool]:
     return lambda launched, _: sum(text in line for line in launched.lines) >= times
 
 
-def _after_iteration(done: int, text: str) -> Callable[[Launched, Path], bool]:
+def after_iteration(done: int, text: str) -> Callable[[Launched, Path], bool]:
     """`text` was printed after that iteration's line."""
 
     def reached(launched: Launched, _: Path) -> bool:
@@ -29,11 +29,11 @@ def _after_iteration(done: int, text: str) -> Callable[[Launched, Path], bool]:
     return reached
 
 
-def _saved(done: int) -> Callable[[Launched, Path], bool]:
+def saved(done: int) -> Callable[[Launched, Path], bool]:
     return lambda _, folder: (folder / "checkpoints" / f"{done:06}").exists()
 
 
-def _saving(done: int) -> Callable[[Launched, Path], bool]:
+def saving(done: int) -> Callable[[Launched, Path], bool]:
     return lambda _, folder: (folder / "checkpoints" / f".{done:06}.part").exists()
 
 
@@ -43,18 +43,18 @@ def aims(random: Random) -> list[Aim]:
     first, second = next(at), next(at)
     return [
         Aim("loading", lambda *_: True, 4.0),
-        Aim("preflight", _printed("preflight"), 0.2),
-        Aim("preflight", _printed("preflight", random.randint(2, 6)), 0.2),
-        Aim("first save", _saving(0), 0.02),
-        Aim("rollout", _saved(0), 0.2),
-        Aim("rollout", _saved(next(at)), 0.2),
-        Aim("update", _after_iteration(1, "scored group"), 0.04),
-        Aim("update", _after_iteration(ITERATIONS - 2, "scored group"), 0.04),
-        Aim("save", _saving(first), 0.02),
-        Aim("save", _saving(second), 0.1),
-        Aim("first evaluation", _after_iteration(2, "scored evaluation"), 0.1),
-        Aim("evaluation on the way", _printed("evaluation prompts after 0 iterations"), 0.3),
-        Aim("last save", _saving(ITERATIONS), 0.02),
+        Aim("preflight", printed("preflight"), 0.2),
+        Aim("preflight", printed("preflight", random.randint(2, 6)), 0.2),
+        Aim("first save", saving(0), 0.02),
+        Aim("rollout", saved(0), 0.2),
+        Aim("rollout", saved(next(at)), 0.2),
+        Aim("update", after_iteration(1, "scored group"), 0.04),
+        Aim("update", after_iteration(ITERATIONS - 2, "scored group"), 0.04),
+        Aim("save", saving(first), 0.02),
+        Aim("save", saving(second), 0.1),
+        Aim("first evaluation", after_iteration(2, "scored evaluation"), 0.1),
+        Aim("evaluation on the way", printed("evaluation prompts after 0 iterations"), 0.3),
+        Aim("last save", saving(ITERATIONS), 0.02),
         Aim("export", lambda _, folder: (folder / ".transformer.part").exists(), 0.02),
         Aim("last evaluation", lambda _, folder: (folder / "transformer").exists(), 0.5),
     ]

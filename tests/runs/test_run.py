@@ -32,6 +32,14 @@ def brightness(images, prompts, **metadata):
 
 WHEN = ("after this iteration", "before the next iteration")
 
+HANGING = """
+import time
+
+def score(images, prompts):
+    print("asleep", flush=True)
+    time.sleep(100)
+"""
+
 SMALL = [
     "iterations=4",
     "rollout.prompts=2",
@@ -250,7 +258,7 @@ def test_an_exported_checkpoint_draws_what_the_trainer_drew(tmp_path: Path, tune
 
 
 def test_a_second_signal_ends_a_run_whose_reward_hangs(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import time\n\n\ndef score(images, prompts, **metadata):\n    time.sleep(100)\n")
+    (tmp_path / "slow.py").write_text(HANGING)
     process = subprocess.Popen(
         command("train", *SMALL, f'rewards={{"{tmp_path}/slow.py:score": 1.0}}', "--out", str(tmp_path / "run")),
         stdout=subprocess.PIPE,
@@ -259,7 +267,7 @@ def test_a_second_signal_ends_a_run_whose_reward_hangs(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "stock pipeline" in line:
+        if line == "asleep\n":
             process.send_signal(signal.SIGINT)
         if line.startswith("stopping before the first iteration"):
             break
