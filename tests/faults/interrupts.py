@@ -84,12 +84,15 @@ def press(situation: Situation, folder: Path) -> dict[str, Any]:
     launched = Launched(situation.processes, arguments)
     if not launched.wait_until(lambda: situation.begun(launched, folder)):
         raise RuntimeError(f"{situation.name}: ended before\n{launched.output}")
+    ranks = launched.ranks()
     heard_before, pressed = len(launched.lines), time.monotonic()
     launched.interrupt()
     for _ in range(situation.signals - 1):
         time.sleep(1.0)
         launched.interrupt()
     last = time.monotonic()
+    launched.wait_until(lambda: not any(_alive(rank) for rank in ranks))
+    ranks_ended = time.monotonic()
     status = launched.wait()
     ended = time.monotonic()
     said = [
@@ -103,11 +106,20 @@ def press(situation: Situation, folder: Path) -> dict[str, Any]:
         "signals": situation.signals,
         "seconds_to_words": round(said[0][0], 2) if said else None,
         "seconds_to_exit": round(ended - last, 2),
+        **({"seconds_to_exit_of_the_ranks": round(ranks_ended - last, 2)} if ranks else {}),
         "status": status if status >= 0 else signal.Signals(-status).name,
         "first_words": said[0][1] if said else "",
         "last_words": said[-1][1].replace(str(folder), "RUN") if said else "",
         "traceback": _traceback(launched),
     }
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
 
 
 def _traceback(launched: Launched) -> bool:
@@ -118,16 +130,18 @@ def _traceback(launched: Launched) -> bool:
 
 def bad(row: dict[str, Any]) -> list[str]:
     silent = row["seconds_to_words"] is None or row["seconds_to_words"] > LONGEST_SILENCE
-    late = row["signals"] > 1 and row["seconds_to_exit"] > LONGEST_END
+    # torchrun takes seconds for an end of its own.
+    late = row["signals"] > 1 and row.get("seconds_to_exit_of_the_ranks", row["seconds_to_exit"]) > LONGEST_END
     return [what for what, wrong in (("silent", silent), ("late", late), ("traceback", row["traceback"])) if wrong]
 
 
 def slowest(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of the repetitions: each time the largest, the words of the worst."""
     worst = max(rows, key=lambda row: (len(bad(row)), row["seconds_to_words"] or 0.0))
+    times = [name for name in worst if name.startswith("seconds_to_exit")]
     return {
         **worst,
-        "seconds_to_exit": max(row["seconds_to_exit"] for row in rows),
+        **{name: max(row[name] for row in rows) for name in times},
         "traceback": any(row["traceback"] for row in rows),
     }
 

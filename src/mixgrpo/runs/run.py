@@ -146,23 +146,10 @@ class Run:
             self._save()
         with suppress(EvaluationCut):
             self._make_up_for_a_cut_evaluation()
-        while trainer.iteration < recipe.iterations and not self.stops.anywhere():
-            with self.stops.until("after this iteration"):
-                metrics = trainer.iterate()
-            done = trainer.iteration
-            best = None
-            if self.evaluations.due_after(done):
-                with suppress(EvaluationCut):
-                    metrics["evaluation"] = self._evaluate_on_the_way()
-                    best = self._better(done, metrics["evaluation"])
-            self._record(metrics)
-            if why := exploded(self.recent):
-                raise TrainingStopped(
-                    f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
-                    "update.learning_rate=...` continues from it."
-                )
-            if done % recipe.save.every == 0 or done == recipe.iterations or best:
-                self._save(best)
+        # Also of a signal between two iterations: the one that is done is the last, or the one that has just begun.
+        with self.stops.until("after this iteration"):
+            while trainer.iteration < recipe.iterations and not self.stops.anywhere():
+                self._iterate()
         if trainer.iteration < recipe.iterations:
             for callback in self.callbacks:
                 callback.on_stop_requested(self)
@@ -173,6 +160,25 @@ class Run:
                 f"The result so far: mixgrpo export {self.folder.path}"
             )
         return trainer.iteration >= recipe.iterations
+
+    def _iterate(self) -> None:
+        """One iteration, with the evaluation and the checkpoint that are due after it."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        metrics = trainer.iterate()
+        done = trainer.iteration
+        best = None
+        if self.evaluations.due_after(done):
+            with suppress(EvaluationCut):
+                metrics["evaluation"] = self._evaluate_on_the_way()
+                best = self._better(done, metrics["evaluation"])
+        self._record(metrics)
+        if why := exploded(self.recent):
+            raise TrainingStopped(
+                f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
+                "update.learning_rate=...` continues from it."
+            )
+        if done % recipe.save.every == 0 or done == recipe.iterations or best:
+            self._save(best)
 
     def _preflight(self) -> bool:
         """False if it was asked to stop."""

@@ -59,8 +59,8 @@ class StopRequests:
             nonlocal answered
             answered += 1
             if answered == 1:
-                say(f"stopping {self._when}; a second signal stops at once")
                 self._signalled.set()
+                say(f"stopping {self._when}; a second signal stops at once")
             elif answered == 2:
                 say("stopping at once; the last checkpoint stays")
                 threading.Thread(target=_exit_later, daemon=True).start()
