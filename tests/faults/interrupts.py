@@ -65,7 +65,11 @@ SITUATIONS = [
     Situation("evaluation on the way", printed("after 0 iterations"), changes=("evaluation.prompts=128",)),
     Situation("save", saving(2)),
     Situation("export", lambda _, folder: (folder / ".transformer.part").exists()),
-    Situation("last evaluation", lambda _, folder: (folder / "transformer").exists(), changes=_LONG_EVALUATION),
+    Situation(
+        "last evaluation",
+        lambda _, folder: (folder / "transformer").exists(),
+        changes=(*_LONG_EVALUATION, "evaluation.every=0"),
+    ),
     Situation("a reward sleeps, two signals", printed("asleep"), signals=2, sleeping=True),
     Situation("two processes, imports", _loaded("libtorch"), processes=2),
     Situation("two processes, preflight", printed("preflight"), processes=2),

@@ -10,6 +10,7 @@ from types import FrameType
 from mixgrpo.parallel import distributed
 from mixgrpo.signals import INTERRUPTED, hearing
 
+_WORDS = 1.0  # seconds
 _PATIENCE = 4.0  # seconds for trackers to close after the second signal
 
 
@@ -59,8 +60,8 @@ class StopRequests:
             nonlocal answered
             answered += 1
             if answered == 1:
-                self._signalled.set()
                 say(f"stopping {self._when}; a second signal stops at once")
+                self._signalled.set()
             elif answered == 2:
                 say("stopping at once; the last checkpoint stays")
                 threading.Thread(target=_exit_later, daemon=True).start()
@@ -68,9 +69,9 @@ class StopRequests:
         def handle(number: int, frame: FrameType | None) -> None:
             nonlocal handled
             handled += 1
-            self._signalled.set()
             if handled > 1:
                 raise KeyboardInterrupt
+            self._signalled.wait(_WORDS)  # or the run could stop before it is said that it will
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
