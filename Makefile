@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 TEST_OPTIONS := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/pytest $(TEST_OPTIONS)
 
-.PHONY: train test test-lowest test-newest test-long lint types mutants fuzz pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
+.PHONY: train test test-lowest test-newest test-long lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-algorithms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -48,6 +48,13 @@ mutants: $(VENV)/tools
 # Whatever stands in recipes, overrides and files of prompts. Takes five minutes on 2 cores.
 fuzz: $(VENV)/tools
 	MIXGRPO_FUZZ_EXAMPLES=3000 $(PYTEST) tests/fuzz
+
+# Runs that are killed at thirty moments and resumed, fifty endings of two processes, Ctrl-C in every phase. Takes 40
+# minutes on 2 cores.
+kill: $(VENV)/installed
+	$(BIN)/python tests/faults/kills.py docs/results/kills.json
+	$(BIN)/python tests/faults/endings.py docs/results/endings.json
+	$(BIN)/python tests/faults/interrupts.py docs/results/ctrl-c.json
 
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
 pretrain: $(VENV)/tools

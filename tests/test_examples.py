@@ -12,7 +12,7 @@ SMALL = ["rollout.prompts=2", "rollout.group_size=4", "evaluation.prompts=2", "e
 def test_an_own_reward_trains_beside_others_and_is_recorded_like_them(tmp_path: Path) -> None:
     own = "examples/brightness_reward.py:brightness"
     rewards = [f"rewards.{own}=0.5", "rewards.scenes-strict.weight=0", "rewards.scenes-aesthetic=0.25"]
-    train = [sys.executable, "-m", "mixgrpo", "train", "scenes", "iterations=1", *SMALL, *rewards]
+    train = [sys.executable, "-m", "mixgrpo", "train", "--processes", "1", "scenes", "iterations=1", *SMALL, *rewards]
     done = subprocess.run(
         [*train, "--out", tmp_path / "run"],
         cwd=Path(__file__).parent.parent,

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import pipelines
 from mixgrpo.data.prompts import prompts_of
 from mixgrpo.models.load import adapt
+from mixgrpo.runs.checkpoints import Checkpoints
 from mixgrpo.runs.export import export, export_run
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.runs.tuned import hybrid, load_tuned
@@ -28,6 +29,14 @@ import numpy
 
 def brightness(images, prompts, **metadata):
     return [float(numpy.asarray(image).mean()) / 255 for image in images]
+"""
+
+HANGING = """
+import time
+
+def score(images, prompts):
+    print("asleep", flush=True)
+    time.sleep(100)
 """
 
 SMALL = [
@@ -41,8 +50,9 @@ SMALL = [
 ]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "mixgrpo", *arguments]
+def command(name: str, *arguments: str) -> list[str]:
+    alone = ["--processes", "1"] if name in ("train", "resume") else []
+    return [sys.executable, "-m", "mixgrpo", name, *arguments, *alone]
 
 
 def mixgrpo(*arguments: str, code: int = 0) -> str:
@@ -140,16 +150,19 @@ def test_an_interrupted_run_resumes_exactly(
     resumed = mixgrpo("resume", str(folder))
     assert f"continuing from iteration {done}" in resumed or sent == signal.SIGKILL
     assert metrics(folder) == metrics(finished)
-    first, second = (load_file(path / "checkpoints" / "latest" / "state.safetensors") for path in (finished, folder))
+    first, second = (Checkpoints(path / "checkpoints").load(4).tensors for path in (finished, folder))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: Path) -> None:
-    """Under torchrun: one folder, the same prompts and noise, a share of the work each."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mixgrpo"]
-    run = [*torchrun, "train", *small, "--out", str(tmp_path / "run")]
-    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+@pytest.mark.parametrize("launch", [["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"], []])
+def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: Path, launch: list[str]) -> None:
+    """Under torchrun or by themselves: one folder, the same prompts and noise, a share of the work each."""
+    by_themselves = [] if launch else ["--processes", "2"]
+    run = [sys.executable, "-m", *launch, "mixgrpo", "train", *small, "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*run, *by_themselves], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("   4/4") == 1
     alone, shared = metrics(finished)[0], metrics(tmp_path / "run")[0]
@@ -211,11 +224,11 @@ def test_a_finished_run_goes_on_with_more_iterations_and_another_rate(finished: 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_taken(finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "damaged"
     shutil.copytree(finished, run, symlinks=True)
-    state = run / "checkpoints" / "000004" / "state.safetensors"
+    (state,) = (run / "checkpoints" / "000004").glob("*.safetensors")
     state.write_bytes(state.read_bytes()[:-1] + b"?")
     (run / "checkpoints" / "latest").unlink()
     shown = mixgrpo("resume", str(run))
-    assert "000004/state.safetensors is damaged" in shown
+    assert "000004/shard-00001-model-00001-of-00001.safetensors is damaged" in shown
     assert "continuing from iteration 3" in shown
     assert metrics(run) == metrics(finished)
 
@@ -254,7 +267,7 @@ def test_an_exported_checkpoint_draws_what_the_trainer_drew(tmp_path: Path, tune
 
 
 def test_a_second_signal_ends_a_run_whose_reward_hangs(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text("import time\n\n\ndef score(images, prompts, **metadata):\n    time.sleep(100)\n")
+    (tmp_path / "slow.py").write_text(HANGING)
     process = subprocess.Popen(
         command("train", *SMALL, f'rewards={{"{tmp_path}/slow.py:score": 1.0}}', "--out", str(tmp_path / "run")),
         stdout=subprocess.PIPE,
@@ -263,9 +276,9 @@ def test_a_second_signal_ends_a_run_whose_reward_hangs(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "stock pipeline" in line:
+        if line == "asleep\n":
             process.send_signal(signal.SIGINT)
-        if line.startswith("stopping after this iteration"):
+        if line.startswith("stopping before the first iteration"):
             break
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130  # long before the reward is done

@@ -27,6 +27,12 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(help="last, best or an iteration. Default: the finished result, or the last checkpoint.", metavar="N"),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes on this machine. Default: one a core, and one where there is a GPU or under torchrun."
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mixgrpo.signals import raising
+
 from .errors import training_errors
 
 
@@ -52,7 +54,7 @@ def bench(
     png: Annotated[Path | None, typer.Option(help="A file for the chart.")] = None,
 ) -> None:
     """Measure what the algorithms cost, side by side on one model; or one of the other experiments."""
-    with training_errors():
+    with training_errors(), raising():
         from mixgrpo.bench.command import bench as run_bench
 
         experiments = {

@@ -24,12 +24,14 @@ def training_errors() -> Iterator[None]:
     """For commands that load a model. The libraries print things when they are imported: import them inside."""
     _quiet_libraries()
     from mixgrpo.parallel.distributed import AnotherFailedFirst
+    from mixgrpo.parallel.local import ProcessEnded
     from mixgrpo.rewards.clients.endpoints import RequestRefused
     from mixgrpo.training.scoring import RewardError
     from mixgrpo.training.weights import TrainingStopped
 
+    mistakes = (RewardError, RequestRefused, TrainingStopped, ProcessEnded, ValueError, OSError, ImportError)
     try:
-        with as_sentences(RewardError, RequestRefused, TrainingStopped, ValueError, OSError, ImportError):
+        with as_sentences(*mistakes):
             yield
     except AnotherFailedFirst:
         sys.exit(1)

@@ -9,6 +9,7 @@ import typer
 
 from mixgrpo.recipe.load import parse_yaml
 from mixgrpo.rewards.entry import RewardConfig
+from mixgrpo.signals import raising
 
 from .errors import as_sentences
 
@@ -53,7 +54,8 @@ def serve_reward(
         listening = listen(host, port, token)
         typer.echo(f"serving {name} at {url(listening)}")
         settings = Settings(token, max_requests, max_memory * 2**20, read_timeout)
-        serve(reward_app(batcher, settings), batcher, listening, read_timeout)
+        with raising():  # the server has handlers of its own
+            serve(reward_app(batcher, settings), batcher, listening, read_timeout)
 
 
 def _reward(name: str, assignments: Sequence[str]) -> "Reward":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Overrides, RunPath, loaded, recipes_like
+from .arguments import Overrides, Processes, RunPath, loaded, recipes_like
 from .errors import training_errors
 
 _DEFAULT = "scenes"
@@ -18,6 +18,7 @@ def train(
     overrides: Overrides = None,
     # Not `--run`: torchrun takes that for an abbreviation of an option of its own.
     out: Annotated[Path | None, typer.Option(help="The folder of the run. Default: a new one under runs/.")] = None,
+    processes: Processes = None,
 ) -> None:
     """Train. Results, checkpoints and metrics go to the run's folder."""
     changes = [*(overrides or [])]
@@ -26,21 +27,25 @@ def train(
     settings = loaded(recipe, changes)
     with training_errors():
         from mixgrpo.parallel import distributed
+        from mixgrpo.parallel.local import company, processes_for
         from mixgrpo.runs.run import start
 
-        with distributed.processes():
+        with company(processes or processes_for(settings.rollout.prompts)), distributed.processes():
             folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
             start(settings, folder)
 
 
-def resume(run: RunPath, overrides: Overrides = None) -> None:
+def resume(run: RunPath, overrides: Overrides = None, processes: Processes = None) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped, or with changes to its recipe."""
     with training_errors():
         from mixgrpo.parallel import distributed
+        from mixgrpo.parallel.local import company, processes_for
+        from mixgrpo.runs.folder import RunFolder
         from mixgrpo.runs.run import resume
 
-        with distributed.processes():
-            resume(run, overrides)
+        recipe = RunFolder(run).load_recipe(overrides)
+        with company(processes or processes_for(recipe.rollout.prompts)), distributed.processes():
+            resume(recipe, run)
 
 
 def _new_folder(name: str) -> Path:

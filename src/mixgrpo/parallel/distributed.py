@@ -43,13 +43,13 @@ def processes() -> Iterator[None]:
 
 
 def _failed_before() -> bool:
-    """Whether another process has failed already. The store is torchrun's: it outlives its processes."""
+    """Whether another process has failed already."""
     if _store is None:
         return False
     try:
         return int(_store.add("failed processes", 1)) > 1
-    except RuntimeError:  # torchrun itself is gone
-        return False
+    except RuntimeError:  # whoever keeps the store is gone: torchrun, or the first process
+        return True
 
 
 def start() -> None:
@@ -106,7 +106,7 @@ def padded(local: range, count: int) -> list[int]:
     """This rank's groups, the last one again until every rank has as many. Sharded networks are run by all ranks
     together.
     """
-    return [*local, *[local[-1]] * (-(-count // world_size()) - len(local))]
+    return [*local, *[local[-1] if local else 0] * (-(-count // world_size()) - len(local))]
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> None:

@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Thread
 
 import torch
 
 _PATIENCE = 5.0  # seconds for the others to end after this process
 
 _LOOPBACK = "127.0.0.1"
+_FOLLOWER = "_MIXGRPO_FOLLOWER"
 
 
 class ProcessEnded(RuntimeError):
@@ -33,7 +35,9 @@ def processes_for(prompts: int) -> int:
 @contextmanager
 def company(processes: int) -> Iterator[None]:
     """This process becomes the first of so many. The others run the same command and end with this one."""
-    if processes == 1:
+    if _FOLLOWER in os.environ:
+        Thread(target=_end_with_the_first, name="end with the first process", daemon=True).start()
+    if processes == 1 or "RANK" in os.environ:  # one of the others
         yield
         return
     threads = _threads()
@@ -50,8 +54,8 @@ def company(processes: int) -> Iterator[None]:
     others = [
         subprocess.Popen(
             [sys.executable, "-m", "mixgrpo", *sys.argv[1:]],
-            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), _FOLLOWER: "1"},
+            stdin=subprocess.PIPE,  # closed by the system when this process is gone, however it ended
         )
         for rank in range(1, processes)
     ]
@@ -63,6 +67,11 @@ def company(processes: int) -> Iterator[None]:
         raise
     finally:
         _end(others)
+
+
+def _end_with_the_first() -> None:
+    sys.stdin.read()
+    os._exit(1)
 
 
 def _threads() -> int:
@@ -78,11 +87,13 @@ def _free_port() -> int:
 
 def _killed(others: Sequence["subprocess.Popen[bytes]"]) -> str | None:
     for rank, process in enumerate(others, start=1):
-        status = process.poll()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)  # its connections break a moment before it is gone
+        status = process.returncode
         if status is not None and status < 0:
             return (
-                f"process {rank + 1} of {len(others) + 1} was ended by {signal.Signals(-status).name}, by the system if "
-                "memory ran out. The last checkpoint stays: continue with mixgrpo resume"
+                f"process {rank + 1} of {len(others) + 1} was ended by {signal.Signals(-status).name}; by the system, "
+                "if memory ran out. The last checkpoint stays: continue with mixgrpo resume"
             )
     return None
 

@@ -21,4 +21,4 @@ class Callback:
     def on_save(self, run: "Run", checkpoint: Path) -> None: ...
 
     def on_stop_requested(self, run: "Run") -> None:
-        """By a signal or by `run.stop()`; the run saves and ends after this iteration."""
+        """By a signal or by `run.stop()`; the run saves and ends now."""

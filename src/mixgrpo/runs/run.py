@@ -1,62 +1,45 @@
 """A run from start to end: a folder, evaluations, checkpoints, progress, and a clean stop on request."""
 
-import json
 import math
-import threading
-import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mixgrpo.data.prompts import Prompt, spread
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.data.sources import evaluation_prompts, train_prompts
 from mixgrpo.models.load import load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import check_rewards
-from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.training.generation import images_of, without_padding
 from mixgrpo.training.policy import make_policy
-from mixgrpo.training.scoring import to_pil
 from mixgrpo.training.trainer import Metrics, Trainer
 from mixgrpo.training.weights import TrainingStopped
 
-from .atomic import save_image, write_json
 from .callbacks import Callback
 from .checkpoints import name_of
 from .continuation import CannotContinue, check_changes, find_checkpoint
 from .diagnosis import exploded
-from .evaluation import evaluate, per_kind, weighted_total
+from .evaluation import weighted_total
+from .evaluations import EvaluationCut, Evaluations, Means
 from .export import export
 from .folder import Best, RunFolder
 from .preflight import preflight
 from .progress import RECENT, Progress
-from .sheet import Tile, sheet
-from .stopping import stop_requests
+from .stopping import StopRequests
 from .trackers import Trackers
-
-_SAMPLES = 16  # images shown of each evaluation
-_SAMPLE_COLUMNS = 4
 
 
 def start(recipe: Recipe, folder: Path) -> None:
     """Begin a new run."""
     with RunFolder(folder).new_run(recipe):
-        _train_from_folder(recipe, folder)
+        resume(recipe, folder)
 
 
-def resume(folder: Path, overrides: list[str] | None = None) -> None:
-    """Continue a run from its newest complete checkpoint, exactly as if it had never stopped. `overrides`: changes to
-    its recipe.
-    """
-    _train_from_folder(RunFolder(folder).load_recipe(overrides), folder)
-
-
-def _train_from_folder(recipe: Recipe, folder: Path) -> None:
+def resume(recipe: Recipe, folder: Path) -> None:
+    """Continue the run in this folder from its newest complete checkpoint, exactly as if it had never stopped."""
     rewards = check_rewards(recipe.rewards)
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
@@ -74,24 +57,21 @@ class Run:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.trainer, self.folder, self.callbacks = trainer, folder, callbacks
-        self.evaluated_on = spread(evaluated_on, trainer.recipe.evaluation.prompts)
-        if len(self.evaluated_on) < distributed.world_size():
-            raise ValueError(
-                f"{len(self.evaluated_on)} evaluation prompts: must be at least {distributed.world_size()}, the number "
-                "of processes, because each draws a share of them"
-            )
         self.progress = Progress(trainer.recipe)
         self.recent: deque[Metrics] = deque(maxlen=RECENT)
         self.trackers = Trackers(self.progress.say)
-        self._stop = threading.Event()
+        self.stops = StopRequests()
+        self.evaluations = Evaluations(trainer, evaluated_on, folder, self.progress, self.trackers, self.stops)
+        self._saved: int | None = None
+        """The iteration of the newest checkpoint."""
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> Means:
         """Of the model as it is now, by reward and kind of prompt."""
-        return self._evaluate(self.trainer.iteration)
+        return self._evaluate()
 
     def stop(self) -> None:
-        """After the current iteration, as a signal would."""
-        self._stop.set()
+        """After the current iteration."""
+        self.stops.ask()
 
     def export(self, folder: RunFolder) -> list[Path]:
         """Write the model as it is now for diffusers, with averaged weights if there are any, in the recipe's dtype.
@@ -107,7 +87,8 @@ class Run:
         first = distributed.rank() == 0
         with ExitStack() as stack:
             stack.callback(self.trainer.scorer.close)
-            stack.enter_context(stop_requests(self._stop, quiet=not first))
+            stack.callback(self.stops.forget)  # whoever goes on in Python may train and evaluate
+            stack.enter_context(self.stops.by_signals(quiet=not first))
             if first:
                 stack.enter_context(self.folder.lock())
             self._continue()
@@ -141,6 +122,7 @@ class Run:
             )
         changed = check_changes(checkpoints.facts(iteration)["recipe"], trainer.recipe.model_dump(mode="json"))
         trainer.restore(checkpoints.load(iteration, trainer.policy.weights.room))
+        self._saved = iteration
         self.progress.say(
             f"continuing from iteration {iteration}" + (f"; changed: {', '.join(changed)}" if changed else "")
         )
@@ -155,47 +137,87 @@ class Run:
         """Whether the last iteration is done."""
         trainer, recipe = self.trainer, self.trainer.recipe
         if trainer.iteration == 0 and not self.folder.checkpoints.iterations():
-            for finding in preflight(trainer, self.evaluated_on):
-                self.progress.found(finding)
-                if not finding.ok:
-                    raise TrainingStopped(f"Preflight failed: {finding.what}: no ({finding.detail}).")
-                if any(distributed.gather(self._stop.is_set())):
-                    self.progress.say("stopped before the first iteration")
-                    return False
+            if not self._preflight():
+                self.progress.say("stopped before the first iteration")
+                return False
             self._save()
-        stopping = False
-        while trainer.iteration < recipe.iterations and not stopping:
-            metrics = trainer.iterate()
-            done = trainer.iteration
-            best = None
-            if recipe.evaluation.every and done % recipe.evaluation.every == 0 and done < recipe.iterations:
-                self._evaluate_start()
-                metrics["evaluation"] = self._evaluate(done)
-                best = self._better(done, metrics["evaluation"])
-            self._record(metrics)
-            stopping = any(distributed.gather(self._stop.is_set()))
-            if stopping:
-                for callback in self.callbacks:
-                    callback.on_stop_requested(self)
-            if why := exploded(self.recent):
-                raise TrainingStopped(
-                    f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
-                    "update.learning_rate=...` continues from it."
-                )
-            if done % recipe.save.every == 0 or done == recipe.iterations or stopping or best:
-                self._save(best)
+        with suppress(EvaluationCut):
+            self._make_up_for_a_cut_evaluation()
+        # Also of a signal between two iterations: the one that is done is the last, or the one that has just begun.
+        with self.stops.until("after this iteration"):
+            while trainer.iteration < recipe.iterations and not self.stops.anywhere():
+                self._iterate()
         if trainer.iteration < recipe.iterations:
+            for callback in self.callbacks:
+                callback.on_stop_requested(self)
+            if self._saved != trainer.iteration:
+                self._save()
             self.progress.say(
                 f"stopped after iteration {trainer.iteration}. Continue: mixgrpo resume {self.folder.path}\n"
                 f"The result so far: mixgrpo export {self.folder.path}"
             )
         return trainer.iteration >= recipe.iterations
 
+    def _iterate(self) -> None:
+        """One iteration, with the evaluation and the checkpoint that are due after it."""
+        trainer, recipe = self.trainer, self.trainer.recipe
+        metrics = trainer.iterate()
+        done = trainer.iteration
+        best = None
+        if self.evaluations.due_after(done):
+            with suppress(EvaluationCut):
+                metrics["evaluation"] = self._evaluate_on_the_way()
+                best = self._better(done, metrics["evaluation"])
+        self._record(metrics)
+        if why := exploded(self.recent):
+            raise TrainingStopped(
+                f"{why}. The last checkpoint is from before: `mixgrpo resume {self.folder.path} "
+                "update.learning_rate=...` continues from it."
+            )
+        if done % recipe.save.every == 0 or done == recipe.iterations or best:
+            self._save(best)
+
+    def _preflight(self) -> bool:
+        """False if it was asked to stop."""
+        with self.stops.until("before the first iteration"):
+            for finding in preflight(self.trainer, self.evaluations.prompts):
+                self.progress.found(finding)
+                if not finding.ok:
+                    raise TrainingStopped(f"Preflight failed: {finding.what}: no ({finding.detail}).")
+                if self.stops.anywhere():
+                    return False
+        return True
+
+    def _evaluate_on_the_way(self) -> Means:
+        self._evaluate_start()
+        return self._evaluate()
+
+    def _make_up_for_a_cut_evaluation(self) -> None:
+        """As if it had been made in time."""
+        done = self.trainer.iteration
+        if not self.evaluations.due_after(done) or not self.recent or "evaluation" in self.recent[-1]:
+            return
+        metrics = self.recent[-1]
+        metrics["evaluation"] = evaluation = self._evaluate_on_the_way()
+        if distributed.rank() == 0:
+            self.folder.drop_from(metrics["iteration"])
+            self.folder.append(metrics)
+            self.trackers.log_evaluation(metrics["iteration"], evaluation)
+            if best := self._better(done, evaluation):
+                self.folder.write_best(best)
+
     def _finish(self) -> None:
         trainer = self.trainer
-        self.export(self.folder)
-        before = self._evaluate_start()
-        after = self._evaluate(trainer.iteration)
+        with self.stops.until("after the export"):
+            self.export(self.folder)
+        try:
+            before, after = self._evaluate_start(), self._evaluate()
+        except EvaluationCut:
+            self.progress.say(
+                f"stopped before the last evaluation; training and export are done. Evaluate: mixgrpo resume "
+                f"{self.folder.path}"
+            )
+            return
         self.trackers.log_evaluation(trainer.iteration, after)
         if distributed.rank() == 0 and (best := self._better(trainer.iteration, after)):
             self.folder.write_best(best)
@@ -212,6 +234,7 @@ class Run:
 
     def _save(self, new_best: Best | None = None) -> None:
         self._write_checkpoint(new_best)
+        self._saved = self.trainer.iteration
         for callback in self.callbacks:
             callback.on_save(self, self.folder.checkpoints.path / name_of(self.trainer.iteration))
 
@@ -225,7 +248,7 @@ class Run:
         if new_best is not None and distributed.rank() == 0:
             self.folder.write_best(new_best)
 
-    def _better(self, iteration: int, evaluation: dict[str, Any]) -> Best | None:
+    def _better(self, iteration: int, evaluation: Means) -> Best | None:
         """None if an earlier iteration was at least as good."""
         by, best = self.trainer.recipe.best_by, self.folder.best()
         value = weighted_total(evaluation, by)
@@ -233,62 +256,16 @@ class Run:
         better = best is None or best.by != by or value > best.value
         return Best(iteration, value, by) if better and math.isfinite(value) else None
 
-    def _evaluate_start(self) -> dict[str, Any]:
-        """The model before training, from its checkpoint. Made when there is something to compare with, so that the
-        first iteration does not wait for it.
-        """
-        first, file = distributed.rank() == 0, self.folder.evaluation(0)
-        known = json.loads(file.read_text(encoding="utf-8"))["rewards"] if first and file.is_file() else None
-        result: dict[str, Any] | None = distributed.gather(known)[0]
-        if result is not None:
-            return result
-        weights = self.trainer.policy.weights
-        with weights.set_aside():
-            self.folder.checkpoints.load(0, weights.room, kind="weight/")
-            result = self._draw_and_score(0)
-        self.trackers.log_evaluation(0, result)
-        return result
+    def _evaluate_start(self) -> Means:
+        """Made when there is something to compare with, so that the first iteration does not wait for it."""
+        if (known := self.evaluations.known_at_start()) is not None:
+            return known
+        return self._told(0, self.evaluations.at_start())
 
-    def _evaluate(self, iteration: int) -> dict[str, Any]:
-        with self.trainer.policy.weights.averaged():
-            return self._draw_and_score(iteration)
+    def _evaluate(self) -> Means:
+        return self._told(self.trainer.iteration, self.evaluations.now())
 
-    def _draw_and_score(self, iteration: int) -> dict[str, Any]:
-        """Rewards on the evaluation prompts per kind, and a sheet of images: always the same prompts and noise."""
-        trainer, recipe, begin = self.trainer, self.trainer.recipe, time.perf_counter()
-        local = distributed.local_range(len(self.evaluated_on))
-        drawn = distributed.padded(local, len(self.evaluated_on)) if trainer.policy.sharded else [*local]
-        prompts = [self.evaluated_on[i] for i in local]
-        shown = spread(range(len(self.evaluated_on)), _SAMPLES)
-        with trainer.precision():
-            images = images_of(
-                trainer.model,
-                trainer.encode,
-                [self.evaluated_on[i] for i in drawn],
-                KeyedNoise(recipe.seed, 0, trainer.model.latent_shape),
-                steps=recipe.evaluation.steps,
-                micro_batch=recipe.rollout.micro_batch,
-                prompt_ids=drawn,
-            )
-            show = [i - local.start for i in shown if i in local]
-            overlap = recipe.speed.overlap_rewards
-            own = without_padding(images, len(local))
-            evaluation = evaluate(own, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
-            per_rank = distributed.gather(evaluation)
-        scores = {name: torch.cat([part.scores[name] for part in per_rank]) for name in trainer.rewards}
-        result = {
-            name: {kind: estimate.mean for kind, estimate in per_kind(values, self.evaluated_on).items()}
-            for name, values in scores.items()
-        }
-        if distributed.rank() == 0:
-            frames = [to_pil(image) for part in per_rank for _, image in sorted(part.shown.items())]
-            tiles = [Tile(image, self.evaluated_on[i].text) for i, image in zip(shown, frames, strict=True)]
-            self.folder.samples.mkdir(exist_ok=True)
-            file = self.folder.samples / f"{name_of(iteration)}.png"
-            save_image(file, sheet(tiles, _SAMPLE_COLUMNS))
-            self.trackers.log_samples(iteration, file)
-            write_json(self.folder.evaluation(iteration), {"iteration": iteration, "rewards": result})
-            self.progress.evaluated(iteration, result, time.perf_counter() - begin)
+    def _told(self, iteration: int, result: Means) -> Means:
         for callback in self.callbacks:
             callback.on_evaluation(self, iteration, result)
         return result

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a stop after the current iteration, the second ends the process."""
+"""Requests to stop a run. SIGINT and SIGTERM: the first asks for a stop, the second ends the process."""
 
 import os
 import signal
@@ -7,37 +7,86 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mixgrpo.parallel import distributed
+from mixgrpo.signals import INTERRUPTED, hearing
+
+_WORDS = 1.0  # seconds
 _PATIENCE = 4.0  # seconds for trackers to close after the second signal
 
 
-@contextmanager
-def stop_requests(requested: threading.Event, quiet: bool) -> Iterator[None]:
-    """Sets the event. `quiet`: say nothing, because another process does."""
+class StopRequests:
+    def __init__(self) -> None:
+        self._asked, self._signalled = threading.Event(), threading.Event()
+        self._when = "before the next iteration"
 
-    def say(text: str) -> None:
-        if not quiet:
-            os.write(1, f"{text}\n".encode())  # a console or a buffered stream may be in use: a handler interrupts it
+    @property
+    def signalled(self) -> bool:
+        """Of this process: whoever sent a signal waits at a terminal."""
+        return self._signalled.is_set()
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if requested.is_set():
-            say("stopping at once; the last checkpoint stays")
-            threading.Thread(target=_exit_later, daemon=True).start()
-            raise KeyboardInterrupt
-        requested.set()
-        say("stopping after this iteration; a second signal stops at once")
+    def ask(self) -> None:
+        self._asked.set()
 
-    if threading.current_thread() is not threading.main_thread():  # a notebook's worker: signals are not for it
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def anywhere(self) -> bool:
+        """Whether one of the processes was asked, which all of them must call together."""
+        return any(distributed.gather(self._asked.is_set() or self._signalled.is_set()))
+
+    def forget(self) -> None:
+        self._asked.clear()
+        self._signalled.clear()
+
+    @contextmanager
+    def until(self, when: str) -> Iterator[None]:
+        """What to say, meanwhile, of the moment at which the run will stop."""
+        before, self._when = self._when, when
+        try:
+            yield
+        finally:
+            self._when = before
+
+    @contextmanager
+    def by_signals(self, quiet: bool) -> Iterator[None]:
+        """`quiet`: say nothing, because another process does."""
+        if threading.current_thread() is not threading.main_thread():  # a notebook's worker: signals are not for it
+            yield
+            return
+        answered = handled = 0
+
+        def say(text: str) -> None:
+            if not quiet:
+                os.write(1, f"{text}\n".encode())  # a console or a buffered stream may be in use by the main thread
+
+        def answer(number: int) -> None:
+            nonlocal answered
+            answered += 1
+            if answered == 1:
+                say(f"stopping {self._when}; a second signal stops at once")
+                self._signalled.set()
+            elif answered == 2:
+                say("stopping at once; the last checkpoint stays")
+                threading.Thread(target=_exit_later, daemon=True).start()
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            nonlocal handled
+            handled += 1
+            if handled > 1:
+                raise KeyboardInterrupt
+            self._signalled.wait(_WORDS)  # or the run could stop before it is said that it will
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with hearing(answer):
+                yield
+        except Exception:
+            if answered > 1:  # other processes have gone already, and with them the connection to them
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _exit_later() -> None:
-    """Whatever hangs: a reward server, a tracker."""
+    """Whatever hangs: a reward server, a tracker, other processes."""
     threading.Event().wait(_PATIENCE)
-    os._exit(130)
+    os._exit(INTERRUPTED)
