@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from launching import ITERATIONS
-from safetensors.torch import load_file
+
+from mixgrpo.runs.checkpoints import Checkpoints
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -14,7 +15,7 @@ def differences(first: Path, second: Path) -> list[str]:
     evaluations, their images and the best iteration. Empty if the runs are the same.
     """
     found = []
-    one, other = (load_file(run / "checkpoints" / f"{ITERATIONS:06}" / "state.safetensors") for run in (first, second))
+    one, other = (Checkpoints(run / "checkpoints").load(ITERATIONS).tensors for run in (first, second))
     for name in sorted(one.keys() | other.keys()):
         if name not in one or name not in other or not _same_bits(one[name], other[name]):
             found.append(name)

@@ -12,6 +12,8 @@ import torch
 from mixgrpo.runs.checkpoints import Checkpoints, DamagedCheckpoint
 from mixgrpo.training.snapshot import Snapshot
 
+SHARD = "shard-00001-model-00001-of-00001.safetensors"
+
 SAVE_FOREVER = """
 import sys, torch
 from pathlib import Path
@@ -76,7 +78,7 @@ def as_a_list(path: Path) -> None:
     path.write_text("[]")
 
 
-@pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("name", [SHARD, "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, empty, as_a_list, Path.unlink])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     three: Checkpoints, name: str, damage: object
@@ -96,7 +98,7 @@ def test_a_state_under_another_name_is_no_checkpoint(three: Checkpoints) -> None
 
 
 def test_damaged_ones_are_set_aside_so_that_new_ones_are_the_newest(three: Checkpoints) -> None:
-    flip_a_bit(three.path / "000010" / "state.safetensors")
+    flip_a_bit(three.path / "000010" / SHARD)
     three.set_aside_after(5)
     save(three, 6, keep=1)
     assert three.newest().iteration == 6
@@ -158,11 +160,11 @@ def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(checkpoints.path)], capture_output=True, text=True)
-    assert "state.safetensors could not be written" in done.stdout, done.stdout + done.stderr
+    assert "could not be written: " in done.stdout, done.stdout + done.stderr
     assert checkpoints.newest().iteration is None
 
 
 def test_a_manifest_states_sizes_and_checksums(three: Checkpoints) -> None:
     manifest = json.loads((three.path / "000010" / "manifest.json").read_text())
-    assert {*manifest} == {"state.safetensors", "state.json"}
-    assert manifest["state.safetensors"]["bytes"] == (three.path / "000010" / "state.safetensors").stat().st_size
+    assert {*manifest} == {SHARD, "state.json"}
+    assert manifest[SHARD]["bytes"] == (three.path / "000010" / SHARD).stat().st_size

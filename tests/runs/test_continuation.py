@@ -23,6 +23,9 @@ def test_what_may_change_is_listed_when_it_does() -> None:
     assert check_changes(TRAINED, now) == ["iterations", "update.learning_rate", "evaluation.every"]
 
 
+SHARD = "shard-00001-model-00001-of-00001.safetensors"
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -49,12 +52,12 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_the_newest_complete_checkpoint_is_taken_and_the_damage_said(folder: RunFolder) -> None:
     assert find_checkpoint(folder) == (10, [])
-    (folder.checkpoints.path / "000010" / "state.safetensors").write_bytes(b"")
+    (folder.checkpoints.path / "000010" / SHARD).write_bytes(b"")
     with folder.metrics.open("a") as file:
         file.write('{"iterat')
     iteration, said = find_checkpoint(folder)
     assert iteration == 5
-    assert "000010/state.safetensors is damaged" in said[0]
+    assert f"000010/{SHARD} is damaged" in said[0]
     assert "1 damaged lines are left out" in said[1]
 
 

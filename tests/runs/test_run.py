@@ -13,7 +13,6 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from PIL import Image
-from safetensors.torch import load_file
 
 import pipelines
 from mixgrpo.data.prompts import prompts_of
