@@ -49,7 +49,7 @@ def recipe_of(model: str, *changes: str) -> Recipe:
     [
         pytest.param("flux-dev", [FULL, NO_KL], marks=pytest.mark.long),
         ("flux-dev", [LORA, KL, "objective.type=image-credit", "update.ema_decay=0.9"]),
-        ("sd35-medium", [FULL, KL, "suffix.solver=dpm++2-midpoint"]),
+        ("sd35-medium", [FULL, KL, "suffix.solver=dpm++2-midpoint", "speed.keep_text_encoders=true"]),
         pytest.param("sd35-medium", [LORA, KL, "update.gradient_checkpointing=true"], marks=pytest.mark.long),
         pytest.param("sd35-large", [FULL, NO_KL, "update.ema_decay=0.9"], marks=pytest.mark.long),
         ("sd35-large", [LORA, NO_KL, "speed.share_computation=false"]),
@@ -65,6 +65,7 @@ def test_an_iteration_with_evaluation_and_restart(model: str, changes: list[str]
         trainer = Trainer(recipe, make_policy(network, recipe), dict.fromkeys(recipe.rewards, reward), PROMPTS)
         check_weights(trainer)
         generation = draw(trainer)
+        check_weights(trainer)
         update(trainer, generation)
         check_optimizer(trainer)
         trainer.restore(from_disk(trainer.snapshot()))
@@ -137,16 +138,18 @@ def from_disk(snapshot: Snapshot) -> Snapshot:
 
 
 def check_weights(trainer: Trainer) -> None:
-    """What trains is float32, everything else bfloat16; all of it on the device and in eval mode."""
+    """What trains is float32, everything else bfloat16; all of it in eval mode, and on the device unless it rests."""
     trained = trainer.policy.weights.parameters
     assert_float32(*trained.values())
     assert all(("lora" in name) == (trainer.recipe.tune == "lora") for name in trained)
     ids = {id(parameter) for parameter in trained.values()}
-    for part in trainer.model.pipeline.components.values():
+    kept = trainer.recipe.speed.keep_text_encoders
+    for component, part in trainer.model.pipeline.components.items():
         if isinstance(part, nn.Module):
+            rests = component.startswith("text_encoder") and not kept
             assert not any(module.training for module in part.modules())
             for parameter in part.parameters():
-                assert parameter.device == STAND_IN
+                assert parameter.device == (torch.device("cpu") if rests else STAND_IN)
                 assert parameter.dtype == (torch.float32 if id(parameter) in ids else torch.bfloat16)
 
 

@@ -100,8 +100,15 @@ def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
 
 
 def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> None:
-    result = json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json"))
+    """Whoever draws them: one process, or two with a share each."""
+    shared, result = (
+        json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json", "--processes", processes))
+        for processes in ("2", "1")
+    )
     overall = result["rewards"]["scenes"]["overall"]
+    for column in ("base", "tuned"):
+        mean = shared["rewards"]["scenes"]["overall"][column]["mean"]
+        assert mean == pytest.approx(overall[column]["mean"], abs=1e-2)
     assert overall["gain"]["count"] == 7
     assert overall["gain"]["mean"] == pytest.approx(overall["tuned"]["mean"] - overall["base"]["mean"], abs=1e-6)
     assert "scenes" in mixgrpo("eval", str(finished), "--prompts", "7")

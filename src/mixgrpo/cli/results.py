@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Checkpoint, RunPath
+from .arguments import Checkpoint, Processes, RunPath
 from .errors import training_errors
 
 
@@ -43,16 +43,23 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the noise, the same for both models.")] = 0,
     checkpoint: Checkpoint = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    processes: Processes = None,
 ) -> None:
     """Compare a run's tuned model with its base on held-out prompts, per kind, from the same noise."""
     with training_errors():
+        from mixgrpo.parallel import distributed
+        from mixgrpo.parallel.local import company, processes_for
         from mixgrpo.runs.comparison import compare, print_comparison
+        from mixgrpo.runs.folder import RunFolder
 
-        result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
-        if as_json:
-            typer.echo(json.dumps(result, indent=2))
-        else:
-            print_comparison(result)
+        recipe = RunFolder(run).load_recipe()
+        drawn_by = processes or processes_for(count or recipe.evaluation.prompts)
+        with company(drawn_by), distributed.processes():
+            result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
+            if distributed.rank() == 0 and as_json:
+                typer.echo(json.dumps(result, indent=2))
+            elif distributed.rank() == 0:
+                print_comparison(result)
 
 
 def export(

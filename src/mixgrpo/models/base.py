@@ -6,6 +6,7 @@ given the `Adapter` of its class: a table of functions and names.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.sampling.field import Conditioning, VelocityField
 from mixgrpo.sampling.schedule import SigmaGrid
+
+from .resting import in_place, text_encoders
 
 Networks = Mapping[str, ModelMixin]
 """The networks that are trained, by their names in the pipeline. One, or several for different noise levels."""
@@ -51,6 +54,9 @@ class FlowModel(VelocityField, Protocol):
         """The noise levels of the pipeline's own scheduler at this size."""
 
     def encode(self, prompts: Sequence[Prompt]) -> Conditioning: ...
+
+    def with_text_encoders(self) -> AbstractContextManager[None]:
+        """On the device, where `encode` and the stock pipeline need them. Otherwise they may rest elsewhere."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels [N, frames, 3, height, width] in [0, 1], in float32. An image is one frame."""
@@ -108,7 +114,11 @@ class PipelineModel:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[Prompt]) -> Conditioning:
-        return self.adapter.encode(self, prompts)
+        with self.with_text_encoders():
+            return self.adapter.encode(self, prompts)
+
+    def with_text_encoders(self) -> AbstractContextManager[None]:
+        return in_place(text_encoders(self.pipeline), self.device)
 
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return self.adapter.velocity(self, x, sigma, conditioning)

@@ -6,17 +6,18 @@ prompt. The folder has a size limit; the least recently used files are deleted f
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.recipe.sections import SpeedConfig
 from mixgrpo.sampling.field import Conditioning, joined
 
 from .base import FlowModel
+from .resting import text_encoders
 
 Encode = Callable[[Sequence[Prompt]], Conditioning]
 
@@ -29,7 +30,8 @@ def encoder_of(model: FlowModel, settings: SpeedConfig, batch: int) -> Encode:
         return TextCache(model, Path(settings.text_cache), int(settings.text_cache_gib * 2**30)).encode
 
     def encode(prompts: Sequence[Prompt]) -> Conditioning:
-        return joined([model.encode(prompts[i : i + batch]) for i in range(0, len(prompts), batch)])
+        with model.with_text_encoders():
+            return joined([model.encode(prompts[i : i + batch]) for i in range(0, len(prompts), batch)])
 
     return encode
 
@@ -85,14 +87,8 @@ class TextCache:
 def _fingerprint(model: FlowModel) -> str:
     name = type(model.pipeline).__name__
     digest = hashlib.sha256(f"{name} {model.stock_options.get('max_sequence_length')}".encode())
-    for part in _text_encoders(model):
+    for part in text_encoders(model.pipeline):
         for name, parameter in part.named_parameters():
             values = parameter.detach().flatten()[:_SAMPLED].float().cpu()
             digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {values.tolist()}".encode())
     return digest.hexdigest()
-
-
-def _text_encoders(model: FlowModel) -> Iterator[nn.Module]:
-    for name, part in sorted(model.pipeline.components.items()):
-        if name.startswith("text_encoder") and isinstance(part, nn.Module):
-            yield part

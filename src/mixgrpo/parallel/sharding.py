@@ -8,7 +8,7 @@ made by all processes together, in the same order.
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor
 
 from . import distributed
+
+M = TypeVar("M", bound=nn.Module)
 
 Sharding = Literal["none", "full", "hybrid"]
 
@@ -74,6 +76,11 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """Gathered from all processes, which must all call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def class_of(network: M) -> type[M]:
+    """Its class before it was sharded."""
+    return next(kind for kind in type(network).__mro__ if not issubclass(kind, FSDPModule))
 
 
 def _per_machine() -> int:

@@ -214,6 +214,10 @@ class SpeedConfig(Section):
     """One kernel for the AdamW step."""
     channels_last: bool = True
     """Store the VAE's convolution weights in channels-last layout."""
+    keep_text_encoders: bool = False
+    """Keep the text encoders on the accelerator. Otherwise they wait in the machine's memory and are copied for each
+    iteration: 9 GiB less for FLUX.1, for about a second.
+    """
     text_cache: str | None = None
     """A folder for text embeddings, so that no prompt is encoded twice, in this run or in later ones."""
     text_cache_gib: float = Field(default=10.0, gt=0, le=1e6)

@@ -20,7 +20,7 @@ from mixgrpo.training.generation import images_of
 from mixgrpo.training.scoring import to_pil
 
 from .atomic import save_image, write_json
-from .evaluation import Evaluation, evaluate, per_kind
+from .evaluation import Evaluation, evaluate, joined, per_kind
 from .sheet import Tile, sheet
 from .tuned import load_tuned
 
@@ -31,7 +31,8 @@ def compare(
     run: Path, *, count: int | None, steps: int | None, seed: int, checkpoint: str | None = None
 ) -> dict[str, Any]:
     """Per reward and kind: base, tuned and their difference prompt by prompt, each with its 95% interval. Saved in
-    the run's folder, with a sheet of images: base on the left, tuned on the right, with the first reward's scores.
+    the run's folder, with a sheet of images: base on the left, tuned on the right, with the first reward's scores. Each
+    process draws a share of the prompts.
     """
     tuned = load_tuned(run, distributed.device(), checkpoint)
     recipe = tuned.recipe
@@ -41,11 +42,15 @@ def compare(
     encode = encoder_of(tuned.model, recipe.speed, micro_batch)
     shown = spread(range(len(prompts)), _SHOWN)
 
+    local = distributed.local_range(len(prompts))
+    own = [prompts[i] for i in local]
+
     def evaluated(model: FlowModel) -> Evaluation:
         noise = KeyedNoise(seed, 0, model.latent_shape)
-        images = images_of(model, encode, prompts, noise, steps=steps, micro_batch=micro_batch)
-        overlap = recipe.speed.overlap_rewards
-        return evaluate(images, prompts, rewards, recipe.scoring, overlap=overlap, show=shown)
+        images = images_of(model, encode, own, noise, steps=steps, micro_batch=micro_batch, prompt_ids=local)
+        overlap, show = recipe.speed.overlap_rewards, [i - local.start for i in shown if i in local]
+        part = evaluate(images, own, rewards, recipe.scoring, overlap=overlap, show=show)
+        return joined(distributed.gather(part), rewards)
 
     after = evaluated(tuned.model)
     with tuned.base() as base:
@@ -59,7 +64,6 @@ def compare(
         for i in shown
     ]
     picture_file = run / "before-after.png"
-    save_image(picture_file, sheet(tiles, columns=4))
     result: dict[str, Any] = {
         "run": str(run),
         "checkpoint": checkpoint,
@@ -70,7 +74,9 @@ def compare(
         "micro_batch": micro_batch,
         "rewards": {name: _per_kind(before.scores[name], after.scores[name], prompts) for name in rewards},
     }
-    write_json(run / "comparison.json", result)
+    if distributed.rank() == 0:
+        save_image(picture_file, sheet(tiles, columns=4))
+        write_json(run / "comparison.json", result)
     return result
 
 

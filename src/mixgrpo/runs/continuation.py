@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "save",
     "parallel",
     "speed.overlap_rewards",
+    "speed.keep_text_encoders",
     "speed.text_cache",
     "speed.text_cache_gib",
     "speed.share_computation",

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import torch
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt
@@ -52,6 +54,15 @@ def evaluate(
         scorer.close()
     stop_if_too_many_failed(scored, settings.max_failed_fraction)
     return Evaluation(scored.values, shown)
+
+
+def joined(parts: Sequence[Evaluation], rewards: Iterable[str]) -> Evaluation:
+    """Of all processes, whose prompts follow each other. One without a prompt has no scores."""
+    scores = {name: torch.cat([part.scores[name] for part in parts if name in part.scores]) for name in rewards}
+    counts = [max(map(len, part.scores.values()), default=0) for part in parts]
+    firsts = accumulate(counts, initial=0)
+    shown = {first + i: frames for first, part in zip(firsts, parts, strict=False) for i, frames in part.shown.items()}
+    return Evaluation(scores, shown)
 
 
 def per_kind(scores: Tensor, prompts: Sequence[Prompt]) -> dict[str, Estimate]:

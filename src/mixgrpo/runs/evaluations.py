@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, spread
@@ -18,7 +17,7 @@ from mixgrpo.training.trainer import Trainer
 
 from .atomic import save_image, write_json
 from .checkpoints import name_of
-from .evaluation import Evaluation, evaluate, per_kind
+from .evaluation import Evaluation, evaluate, joined, per_kind
 from .folder import RunFolder
 from .progress import Progress
 from .sheet import Tile, sheet
@@ -103,18 +102,13 @@ class Evaluations:
             with suppress(EvaluationCut):
                 wanted = without_padding(self._until_a_signal(images), len(local))
                 own = evaluate(wanted, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
-            per_rank = _of_all(own)
-        # A process without a prompt has no scores.
-        scores = {
-            name: torch.cat([part.scores[name] for part in per_rank if name in part.scores]) for name in trainer.rewards
-        }
+            evaluation = joined(_of_all(own), trainer.rewards)
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.prompts).items()}
-            for name, values in scores.items()
+            for name, values in evaluation.scores.items()
         }
         if distributed.rank() == 0:
-            frames = [to_pil(image) for part in per_rank for _, image in sorted(part.shown.items())]
-            tiles = [Tile(image, self.prompts[i].text) for i, image in zip(shown, frames, strict=True)]
+            tiles = [Tile(to_pil(evaluation.shown[i]), self.prompts[i].text) for i in shown]
             self._folder.samples.mkdir(exist_ok=True)
             file = self._folder.samples / f"{name_of(iteration)}.png"
             save_image(file, sheet(tiles, _SAMPLE_COLUMNS))

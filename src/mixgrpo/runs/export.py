@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import ModelMixin
 from peft import get_peft_model_state_dict
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from mixgrpo.models.base import FlowModel
 from mixgrpo.parallel import distributed
-from mixgrpo.parallel.sharding import whole
+from mixgrpo.parallel.sharding import class_of, whole
 from mixgrpo.section import alternatives
 
 from .atomic import readable
@@ -53,7 +52,7 @@ def _gathered(weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -
 def _with_weights(network: ModelMixin, weights: Mapping[str, Tensor]) -> ModelMixin:
     """A network like it, without the weights' memory a second time."""
     with torch.device("meta"):
-        other = getattr(diffusers, network.config["_class_name"]).from_config(network.config)
+        other = class_of(network).from_config(network.config)
     other.load_state_dict(weights, assign=True)
     return other
 

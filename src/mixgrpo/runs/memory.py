@@ -25,7 +25,7 @@ def held(trainer: Trainer) -> dict[str, int]:
     # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
     kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {
-        "pipeline": sum(_size(_tensors(module)) for module in modules),
+        "pipeline": sum(_size(_tensors(module, trainer.model.device)) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
         "average": _size(weights.average.values()),
@@ -40,11 +40,13 @@ def _reference(trainer: Trainer) -> int:
         return 0
     trained = {*trainer.model.networks.values()}
     with trainer.policy.reference() as frozen:
-        return sum(_size(_tensors(network)) for network in frozen.networks.values() if network not in trained)
+        copies = [network for network in frozen.networks.values() if network not in trained]
+        return sum(_size(_tensors(network, trainer.model.device)) for network in copies)
 
 
-def _tensors(module: nn.Module) -> Iterable[Tensor]:
-    return chain(module.parameters(), module.buffers())
+def _tensors(module: nn.Module, device: torch.device) -> Iterable[Tensor]:
+    """Those on the device: text encoders may wait elsewhere."""
+    return (tensor for tensor in chain(module.parameters(), module.buffers()) if tensor.device.type == device.type)
 
 
 def _size(tensors: Iterable[Tensor]) -> int:

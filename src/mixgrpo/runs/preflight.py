@@ -180,7 +180,7 @@ def _distance_to_stock(trainer: Trainer, prompt: Prompt) -> float:
     noise = KeyedNoise(0, 0, model.latent_shape)
     dtype = next(next(iter(model.networks.values())).parameters()).dtype
     model.pipeline.set_progress_bar_config(disable=True)
-    with trainer.precision():
+    with trainer.precision(), model.with_text_encoders():
         ours = rollout(
             model, ode_plan(model.grid(_STEPS)), trainer.encode([prompt]), noise, group_size=1, micro_batch=1
         ).latents

@@ -67,7 +67,7 @@ class PolicySettings(NamedTuple):
                 update.ema_decay,
                 update.gradient_checkpointing,
             ),
-            (speed.compile, speed.channels_last, speed.fused_optimizer),
+            (speed.compile, speed.channels_last, speed.fused_optimizer, speed.keep_text_encoders),
         )
 
 

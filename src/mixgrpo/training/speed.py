@@ -1,4 +1,4 @@
-"""The speed settings that change the model itself: memory layout and compilation."""
+"""The speed settings that change the model itself: memory layout, where it is, and compilation."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mixgrpo.models.base import FlowModel
+from mixgrpo.models.resting import rest, text_encoders
 from mixgrpo.recipe.sections import SpeedConfig
 
 
@@ -18,6 +19,8 @@ def speed_up(model: FlowModel, settings: SpeedConfig) -> None:
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 last = torch.channels_last if isinstance(layer, nn.Conv2d) else torch.channels_last_3d
                 layer.weight.data = layer.weight.data.contiguous(memory_format=last)
+    if not settings.keep_text_encoders and model.device.type != "cpu":
+        rest(text_encoders(model.pipeline), model.device)
     if settings.compile:
         _check_compiler(model.device)
         for network in model.networks.values():
