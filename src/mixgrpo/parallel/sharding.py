@@ -8,7 +8,7 @@ made by all processes together, in the same order.
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,6 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor
 
 from . import distributed
-
-M = TypeVar("M", bound=nn.Module)
 
 Sharding = Literal["none", "full", "hybrid"]
 
@@ -78,7 +76,7 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def class_of(network: M) -> type[M]:
+def class_of(network: nn.Module) -> Any:
     """Its class before it was sharded."""
     return next(kind for kind in type(network).__mro__ if not issubclass(kind, FSDPModule))
 
