@@ -2,22 +2,16 @@
 
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 from torch import Tensor
+from under_torchrun import torchrun
 
 from mixgrpo.parallel import distributed, sharding
-
-_SCRIPT = Path(__file__).with_name("train_together.py")
 
 # Five prompts do not divide by 2 or 4; one group is skipped and some scores are missing (see the script).
 _SECTIONS: dict[str, Any] = {
@@ -41,40 +35,12 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
         key = f"{machines} {processes} {settings}"
         if key not in done:
             done[key] = tmp_path_factory.mktemp("state") / "state.safetensors"
-            _run(machines, processes, settings, done[key])
+            torchrun("train_together.py", settings, str(done[key]), processes=processes, machines=machines)
         said = json.loads(done[key].with_suffix(".json").read_text())
         assert said["sharded"] == [shard != "none" and machines * processes > 1] * machines * processes
         return load_file(done[key]), said["metrics"]
 
     return run
-
-
-def _run(machines: int, processes: int, settings: str, out: Path) -> None:
-    environment = {
-        **os.environ,
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--master-addr=127.0.0.1", f"--master-port={port}"]
-    torchrun += [f"--nnodes={machines}", f"--nproc-per-node={processes}"]
-    with ExitStack() as stack:
-        started = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [*torchrun, f"--node-rank={machine}", str(_SCRIPT), settings, str(out)],
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env=environment,
-                )
-            )
-            for machine in range(machines)
-        ]
-        said = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0] * machines, "\n".join(said)
 
 
 def assert_same(
