@@ -49,8 +49,8 @@ def assert_same(
     apart: float,
     rel: float = 1e-3,
 ) -> None:
-    """`apart`: how far, of the way that the weights went; `rel`: of the first gradient's norm. AdamW makes steps of its own of the rounding of a gradient
-    near zero.
+    """`apart`: how far, of the way that the weights went; `rel`: of the first gradient's norm. AdamW makes steps of its
+    own of the rounding of a gradient near zero.
     """
     (state, metrics), (same_state, same_metrics) = got, expected
     assert state.keys() == same_state.keys()
