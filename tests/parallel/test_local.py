@@ -21,7 +21,7 @@ def score(images, prompts):
 _SMALL = ["iterations=2", "rollout.prompts=2", "rollout.group_size=2", "evaluation.prompts=1", "evaluation.steps=2"]
 
 
-def train(folder: Path, action: str) -> "subprocess.Popen[str]":
+def train(folder: Path, action: str, **environment: str) -> "subprocess.Popen[str]":
     """By two processes of which the second does something in its reward."""
     (folder / "own.py").write_text(_REWARD.format(action=action))
     arguments = ["train", *_SMALL, f'rewards={{"{folder}/own.py:score": 1.0}}', "--out", str(folder / "run")]
@@ -30,7 +30,7 @@ def train(folder: Path, action: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
     )
 
 
@@ -40,6 +40,18 @@ def test_a_process_that_the_system_ended_is_named(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert errors.startswith("process 2 of 2 was ended by SIGKILL"), errors
     assert errors.count("\n") == 1, errors
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [("os._exit(3)", "another process failed"), ("os.kill(os.getpid(), 9)", "process 2 of 2 was ended by SIGKILL")],
+)
+def test_a_process_that_ends_before_it_joins_is_not_waited_for(tmp_path: Path, action: str, words: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import os\nif os.environ.get('RANK') == '1': {action}\n")
+    process = train(tmp_path, "pass", PYTHONPATH=str(tmp_path))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith(words), errors
 
 
 def test_the_others_end_with_the_first_one(tmp_path: Path) -> None:

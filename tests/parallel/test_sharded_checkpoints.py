@@ -21,6 +21,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
         assert torch.equal(tensor, second[name]), name
 
 
+@pytest.mark.long
 def test_two_processes_continue_exactly_what_two_began(tmp_path: Path) -> None:
     go_on(tmp_path / "straight", 0, 3, processes=2)
     go_on(tmp_path / "broken off", 0, 2, processes=2)

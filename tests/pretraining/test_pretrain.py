@@ -1,8 +1,11 @@
+"""Takes five minutes on a CPU without units for bfloat16, in which Muon and the VAE's training compute."""
+
 import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import FluxPipeline
 
@@ -22,6 +25,7 @@ SHORT = Budget(
 )
 
 
+@pytest.mark.long
 def test_a_short_pretraining_learns_and_saves_the_pipeline(tmp_path: Path) -> None:
     trained = pretrain(tmp_path, SHORT)
     log = [json.loads(line) for line in (tmp_path / "pretrain.jsonl").read_text().splitlines()]
@@ -32,6 +36,7 @@ def test_a_short_pretraining_learns_and_saves_the_pipeline(tmp_path: Path) -> No
         assert torch.equal(parameter, trained.transformer.state_dict()[name])
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     budget = dataclasses.replace(
         SHORT, vae_steps=3, decoder_steps=2, text_steps=3, scenes=16, flow_steps=3, distillation_steps=2

@@ -16,7 +16,7 @@ from mixgrpo.models.flux import FLUX
 from mixgrpo.models.load import load_model
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.rewards.networks.network_reward import NetworkReward
-from mixgrpo.runs.preflight import preflight
+from mixgrpo.runs.preflight import preflight, slow_precision
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.scoring import RewardError
 from mixgrpo.training.trainer import Trainer
@@ -87,3 +87,12 @@ def test_rounding_may_change_one_image_but_a_mistake_changes_all(mistaken: bool,
     trainer = Trainer(recipe, make_policy(model, recipe), {}, prompts)
     found = next(finding for finding in preflight(trainer, EVALUATED_ON) if "stock" in finding.what)
     assert found.ok == ok, found.detail
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "words"),
+    [("bfloat16", "AVX2", "no units for bfloat16"), ("bfloat16", "AVX512", None), ("float32", "AVX2", None)],
+)
+def test_bfloat16_on_a_cpu_without_units_for_it_is_named(dtype: str, capability: str, words: str | None) -> None:
+    advice = slow_precision(dtype, capability)
+    assert advice is None if words is None else words in (advice or "")

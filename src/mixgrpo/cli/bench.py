@@ -55,6 +55,9 @@ def bench(
 ) -> None:
     """Measure what the algorithms cost, side by side on one model; or one of the other experiments."""
     with training_errors(), raising():
+        from .together import quiet_libraries
+
+        quiet_libraries()
         from mixgrpo.bench.command import bench as run_bench
 
         experiments = {

@@ -26,6 +26,9 @@ def sample(
 ) -> None:
     """Draw images with a run's tuned model."""
     with training_errors():
+        from .together import quiet_libraries
+
+        quiet_libraries()
         from mixgrpo.runs.sample_files import sample_to_files
 
         for path in sample_to_files(
@@ -48,13 +51,16 @@ def evaluate(
     """Compare a run's tuned model with its base on held-out prompts, per kind, from the same noise."""
     with training_errors():
         from mixgrpo.parallel import distributed
-        from mixgrpo.parallel.local import company, processes_for
-        from mixgrpo.runs.comparison import compare, print_comparison
+        from mixgrpo.parallel.local import processes_for
         from mixgrpo.runs.folder import RunFolder
+
+        from .together import together
 
         recipe = RunFolder(run).load_recipe()
         drawn_by = processes or processes_for(count or recipe.evaluation.prompts)
-        with company(drawn_by), distributed.processes():
+        with together(drawn_by):
+            from mixgrpo.runs.comparison import compare, print_comparison
+
             result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
             if distributed.rank() == 0 and as_json:
                 typer.echo(json.dumps(result, indent=2))
@@ -72,6 +78,9 @@ def export(
 ) -> None:
     """Write a run's result for diffusers, at any time: from its last checkpoint, its best one or any other."""
     with training_errors():
+        from .together import quiet_libraries
+
+        quiet_libraries()
         from mixgrpo.runs.export import export_run
 
         for path in export_run(run, checkpoint or "last", merge=merge, dtype=dtype):

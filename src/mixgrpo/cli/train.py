@@ -27,10 +27,13 @@ def train(
     settings = loaded(recipe, changes)
     with training_errors():
         from mixgrpo.parallel import distributed
-        from mixgrpo.parallel.local import company, processes_for
-        from mixgrpo.runs.run import start
+        from mixgrpo.parallel.local import processes_for
 
-        with company(processes or processes_for(settings.rollout.prompts)), distributed.processes():
+        from .together import together
+
+        with together(processes or processes_for(settings.rollout.prompts)):
+            from mixgrpo.runs.run import start
+
             folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
             start(settings, folder)
 
@@ -38,13 +41,15 @@ def train(
 def resume(run: RunPath, overrides: Overrides = None, processes: Processes = None) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped, or with changes to its recipe."""
     with training_errors():
-        from mixgrpo.parallel import distributed
-        from mixgrpo.parallel.local import company, processes_for
+        from mixgrpo.parallel.local import processes_for
         from mixgrpo.runs.folder import RunFolder
-        from mixgrpo.runs.run import resume
+
+        from .together import together
 
         recipe = RunFolder(run).load_recipe(overrides)
-        with company(processes or processes_for(recipe.rollout.prompts)), distributed.processes():
+        with together(processes or processes_for(recipe.rollout.prompts)):
+            from mixgrpo.runs.run import resume
+
             resume(recipe, run)
 
 

@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Event, Thread
 
 import torch
+import torch.distributed as dist
 
 _PATIENCE = 5.0  # seconds for the others to end after this process
 
@@ -59,6 +60,8 @@ def company(processes: int) -> Iterator[None]:
         )
         for rank in range(1, processes)
     ]
+    left = Event()
+    Thread(target=_end_unless_all_join, args=(others, left), name="wait for the other processes", daemon=True).start()
     try:
         yield
     except RuntimeError as error:  # a connection that broke
@@ -66,7 +69,16 @@ def company(processes: int) -> Iterator[None]:
             raise ProcessEnded(killed) from error
         raise
     finally:
+        left.set()
         _end(others)
+
+
+def _end_unless_all_join(others: Sequence["subprocess.Popen[bytes]"], left: Event) -> None:
+    """A process that ends before it has joined is waited for by the others, in a call that no signal interrupts."""
+    while not (dist.is_initialized() or left.wait(0.1)):
+        if any(process.poll() for process in others):
+            print(_killed(others) or "another process failed before it had joined", file=sys.stderr, flush=True)
+            os._exit(1)
 
 
 def _end_with_the_first() -> None:

@@ -24,10 +24,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
 from ruamel.yaml import YAML
 
 from mixgrpo.data.prompts import Prompt
@@ -37,6 +36,9 @@ from mixgrpo.recipe.schema import Recipe
 
 from .atomic import write_json, write_text
 from .checkpoints import Checkpoints, name_of
+
+if TYPE_CHECKING:  # takes seconds to import
+    from peft import LoraConfig as PeftLoraConfig
 
 _PACKAGES = ("mixgrpo", "torch", "diffusers", "transformers", "peft", "numpy")
 
@@ -111,16 +113,20 @@ class RunFolder:
             write_text(path, "".join(rows))
         return path
 
-    def write_adapter(self, config: PeftLoraConfig) -> None:
+    def write_adapter(self, config: "PeftLoraConfig") -> None:
         """A LoRA configuration that was given as a Python object, as a whole."""
         if distributed.rank() == 0:
             self.path.mkdir(parents=True, exist_ok=True)
             plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
             write_json(self.path / "adapter.json", plain)
 
-    def adapter(self) -> PeftLoraConfig | None:
+    def adapter(self) -> "PeftLoraConfig | None":
         file = self.path / "adapter.json"
-        return PeftLoraConfig(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+        if not file.is_file():
+            return None
+        from peft import LoraConfig as PeftLoraConfig
+
+        return PeftLoraConfig(**json.loads(file.read_text(encoding="utf-8")))
 
     def write_recipe(self, recipe: Recipe) -> None:
         text = io.StringIO()

@@ -6,7 +6,8 @@
     the rewards of a group's images differ
     one update changes the weights and an image
     evaluation prompts can be drawn and scored
-    on an accelerator: the peak memory of one full micro-batch; on a CPU: whether other work takes its cores
+    on an accelerator: the peak memory of one full micro-batch; on a CPU: whether other work takes its cores, and
+    whether it has units for bfloat16
 
 The weights are restored afterwards.
 """
@@ -86,9 +87,19 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
         peak = torch.get_device_module(device).max_memory_allocated(device) / memory.GIB
         available = distributed.device_memory(device) / memory.GIB
         yield Finding("a full micro-batch fits", f"peak {peak:.1f} GiB of {available:.1f}")
-    elif busy := cores.advice():
-        yield Finding("cores are free", busy)
+    else:
+        if busy := cores.advice():
+            yield Finding("cores are free", busy)
+        if slow := slow_precision(trainer.recipe.model.dtype, torch.backends.cpu.get_cpu_capability()):
+            yield Finding("the precision suits this CPU", slow)
     trainer.policy.weights.reset(before)
+
+
+def slow_precision(dtype: str, capability: str) -> str | None:
+    """`capability`: torch's name of a CPU's instructions. Without AVX-512 each bfloat16 is converted by itself."""
+    if (dtype, capability) != ("bfloat16", "AVX2"):
+        return None
+    return "it has no units for bfloat16, which may take 40 times as long as float32: use model.dtype=float32"
 
 
 def _ratio(trainer: Trainer, metrics: Metrics) -> Finding:
