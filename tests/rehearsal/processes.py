@@ -4,9 +4,9 @@ import json
 
 import torch
 import torch.distributed as dist
-from stand_in import NAME, present
 
 from mixgrpo.parallel import distributed
+from mixgrpo.planning.stand_in import NAME, present
 
 dist.Backend.register_backend(
     "stand_in_ccl", lambda store, rank, size, timeout: dist.ProcessGroupGloo(store, rank, size, timeout), devices=[NAME]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from stand_in import STAND_IN, bytes_on_device, present
 from torch import Tensor, nn
 from true_sizes import PARAMETERS, true_size
 
 from mixgrpo.data.prompts import prompts_of
+from mixgrpo.planning.stand_in import STAND_IN, bytes_on_device, present
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.runs import memory

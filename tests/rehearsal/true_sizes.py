@@ -19,7 +19,6 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from stand_in import STAND_IN
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
@@ -29,6 +28,7 @@ from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.load import ADAPTERS, adapt
 from mixgrpo.models.qwen_image import QWEN_IMAGE
+from mixgrpo.planning.stand_in import STAND_IN
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.sampling.field import Conditioning
 

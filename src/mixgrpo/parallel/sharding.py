@@ -22,14 +22,20 @@ Sharding = Literal["none", "full", "hybrid"]
 
 
 def choose(wanted: Sharding | Literal["auto"], held: int, available: int) -> Sharding:
-    """`held` bytes would be held by a process without sharding, of `available` ones on its device."""
-    if distributed.world_size() == 1:
+    """For these processes. `held` bytes would be held by each without sharding, of `available` ones on its device."""
+    return sharding_for(wanted, held, available, distributed.world_size(), _per_machine())
+
+
+def sharding_for(
+    wanted: Sharding | Literal["auto"], held: float, available: float, processes: int, per_machine: int
+) -> Sharding:
+    if processes == 1:
         return "none"
     if wanted != "auto":
         return wanted
     if 2 * held < available:
         return "none"
-    return "full" if _per_machine() == distributed.world_size() else "hybrid"
+    return "full" if per_machine == processes else "hybrid"
 
 
 def mesh(sharding: Literal["full", "hybrid"], device: torch.device) -> DeviceMesh:

@@ -1,4 +1,5 @@
-"""A stand-in for a GPU: its tensors have a shape, a dtype and a device, but no memory and no values.
+"""A stand-in for a GPU, to plan and to test with: its tensors have a shape, a dtype and a device, but no memory and no
+values.
 
 torch lets a Python module register as an accelerator. Here every tensor on it is a fake tensor, so that work on the CPU
 is real, work on the device only computes shapes, and mixing the two is the same error as on a GPU. The device comes to
@@ -125,6 +126,26 @@ def _autocast(name: str, dtype: Callable[[], torch.dtype]) -> None:
     _library.impl(name, run, "AutocastPrivateUse1")
 
 
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Fused, as on a GPU: the scores of all pairs of tokens never exist at once."""
+    if enable_gqa:
+        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
+    fused = torch.ops.aten._scaled_dot_product_efficient_attention
+    output: Tensor = fused(query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale)[0]
+    return output
+
+
+_library.impl("scaled_dot_product_attention", _attention, "AutogradPrivateUse1")
 _library.impl("empty.memory_format", _empty, "PrivateUse1")
 _library.impl("empty_strided", _empty_strided, "PrivateUse1")
 _library.impl("_copy_from", _copy_from, "PrivateUse1")

@@ -1,0 +1,219 @@
+"""Published pipelines by their sizes alone: no weights, no memory, no download."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from torch import Tensor, nn
+from transformers import (
+    BatchEncoding,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    T5Config,
+    T5EncoderModel,
+)
+
+from mixgrpo.data.prompts import Prompt
+from mixgrpo.models.base import PipelineModel
+from mixgrpo.models.load import adapt, load_model
+from mixgrpo.models.qwen_image import QWEN_IMAGE
+from mixgrpo.recipe.sections import ModelConfig
+from mixgrpo.sampling.field import Conditioning
+
+from .stand_in import STAND_IN
+
+_QWEN_TOKENS = 128
+"""Of a prompt: how many Qwen-Image keeps depends on the text."""
+
+
+class _Padded:
+    """A tokenizer that knows no words: every text is as long as it may be."""
+
+    def __init__(self, length: int) -> None:
+        self.model_max_length = length
+        self.added_tokens_encoder: dict[str, int] = {}
+
+    def tokenize(self, text: str) -> list[str]:
+        return []
+
+    def __call__(self, texts: Sequence[str], *, padding: str, max_length: int | None = None, **_: object) -> Any:
+        length = max_length if padding == "max_length" else 1
+        return BatchEncoding({"input_ids": torch.zeros(len(texts), length or self.model_max_length, dtype=torch.long)})
+
+
+def sized_model(config: ModelConfig) -> PipelineModel:
+    """A model of the size that the recipe names, on the device without memory. A folder or the tiny model is read as it
+    is, for its sizes.
+    """
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    if config.path not in PUBLISHED:
+        loaded = load_model(config)
+        assert isinstance(loaded, PipelineModel)
+        for part in modules(loaded.pipeline):
+            _move(part)
+        return loaded
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with STAND_IN:
+            pipeline = PUBLISHED[config.path]()
+    finally:
+        torch.set_default_dtype(before)
+    for part in modules(pipeline):
+        _move_buffers(part, dtype)
+    model = adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
+    return replace(model, adapter=replace(QWEN_IMAGE, encode=_qwen_texts)) if model.adapter is QWEN_IMAGE else model
+
+
+def modules(pipeline: DiffusionPipeline) -> list[nn.Module]:
+    return [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+
+
+def _move(part: nn.Module) -> None:
+    """`Module.to` cannot exchange parameters for ones without memory."""
+    for module in part.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(parameter.to(STAND_IN), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(STAND_IN))
+
+
+def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:
+    """Those that are computed with numpy."""
+    for module in part.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(STAND_IN, dtype if buffer.is_floating_point() else buffer.dtype))
+
+
+def _flux_dev() -> FluxPipeline:
+    """The defaults of the network's class are FLUX.1's sizes."""
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=CLIPTextModel(_clip_l()),
+        tokenizer=_Padded(77),
+        text_encoder_2=T5EncoderModel(_t5_xxl()),
+        tokenizer_2=_Padded(512),
+        transformer=FluxTransformer2DModel(guidance_embeds=True),
+    )
+
+
+def _sd35_medium() -> StableDiffusion3Pipeline:
+    return _sd35(num_layers=24, num_attention_heads=24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13)))
+
+
+def _sd35_large() -> StableDiffusion3Pipeline:
+    return _sd35(num_layers=38, num_attention_heads=38, pos_embed_max_size=192)
+
+
+def _sd35(num_attention_heads: int, **sizes: Any) -> StableDiffusion3Pipeline:
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=128,
+            num_attention_heads=num_attention_heads,
+            caption_projection_dim=64 * num_attention_heads,
+            qk_norm="rms_norm",
+            **sizes,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=CLIPTextModelWithProjection(_clip_l()),
+        tokenizer=_Padded(77),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_g()),
+        tokenizer_2=_Padded(77),
+        text_encoder_3=T5EncoderModel(_t5_xxl()),
+        tokenizer_3=_Padded(512),
+    )
+
+
+def _qwen_image() -> QwenImagePipeline:
+    """The defaults of the classes are Qwen-Image's sizes. Its text encoder is Qwen2.5-VL-7B."""
+    text = {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "vocab_size": 152064,
+    }
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
+    return QwenImagePipeline(
+        transformer=QwenImageTransformer2DModel(),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
+        ),
+        vae=AutoencoderKLQwenImage(),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision)),
+        tokenizer=None,
+    )
+
+
+def _vae(scaling_factor: float, shift_factor: float) -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=16,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def _clip_l() -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
+    )
+
+
+def _clip_g() -> CLIPTextConfig:
+    return CLIPTextConfig(
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=32,
+        num_attention_heads=20,
+        projection_dim=1280,
+        hidden_act="gelu",
+    )
+
+
+def _t5_xxl() -> T5Config:
+    return T5Config(
+        vocab_size=32128, d_model=4096, d_ff=10240, d_kv=64, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"
+    )
+
+
+def _qwen_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+    dtype = model.pipeline.vae.dtype
+
+    def embeds(count: int, tokens: int) -> Tensor:
+        return torch.zeros(count, tokens, 3584, dtype=dtype).to(STAND_IN)
+
+    mask = torch.ones(len(prompts), _QWEN_TOKENS, dtype=torch.long).to(STAND_IN)
+    return Conditioning({"embeds": embeds(len(prompts), _QWEN_TOKENS), "mask": mask}, {"embeds": embeds(1, 6)})
+
+
+PUBLISHED = {
+    "black-forest-labs/FLUX.1-dev": _flux_dev,
+    "stabilityai/stable-diffusion-3.5-medium": _sd35_medium,
+    "stabilityai/stable-diffusion-3.5-large": _sd35_large,
+    "Qwen/Qwen-Image": _qwen_image,
+}
