@@ -78,11 +78,11 @@ class MixGRPOTrainer:
         flow_model: FlowModel = (
             adapt(model, settings.height, settings.width, settings.guidance_scale, settings.max_sequence_length)
             if isinstance(model, DiffusionPipeline)
-            else load_model(settings, distributed.device())
+            else load_model(settings)
         )
         self._prompts = {"train": train, "evaluation": evaluated_on}
         self._adapter = peft_config
-        policy = make_policy(flow_model, self.recipe, peft_config)
+        policy = make_policy(flow_model, self.recipe, peft_config, device=distributed.device())
         self._run = Run(Trainer(self.recipe, policy, rewards, train), evaluated_on, self.folder, callbacks)
 
     @property

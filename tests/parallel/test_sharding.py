@@ -30,14 +30,17 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
     """State and metrics after three iterations by so many machines with so many processes each."""
     done: dict[str, Path] = {}
 
-    def run(shard: str, machines: int, processes: int, **sections: Any) -> tuple[dict[str, Tensor], list[Any]]:
-        settings = json.dumps({**_SECTIONS, **sections, "parallel": {"shard": shard}})
+    def run(
+        shard: str, machines: int, processes: int, offload: bool = False, **sections: Any
+    ) -> tuple[dict[str, Tensor], list[Any]]:
+        settings = json.dumps({**_SECTIONS, **sections, "parallel": {"shard": shard, "offload": offload}})
         key = f"{machines} {processes} {settings}"
         if key not in done:
             done[key] = tmp_path_factory.mktemp("state") / "state.safetensors"
             torchrun("train_together.py", settings, str(done[key]), processes=processes, machines=machines)
         said = json.loads(done[key].with_suffix(".json").read_text())
-        assert said["sharded"] == [shard != "none" and machines * processes > 1] * machines * processes
+        sharded = shard != "none" and (machines * processes > 1 or offload)
+        assert said["sharded"] == [sharded] * machines * processes
         return load_file(done[key]), said["metrics"]
 
     return run
@@ -80,6 +83,14 @@ def test_two_processes_with_shares_train_as_two_without(train: Train) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("sections", [{}, _LORA], ids=["full", "lora"])
+def test_offloaded_shares_train_as_others(train: Train, processes: int, sections: dict[str, Any]) -> None:
+    offloaded = train("full", 1, processes, offload=True, **sections)
+    assert_same(offloaded, train("none", 1, processes, **sections), apart=1e-3)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("machines", "processes", "shard"), [(1, 4, "full"), (2, 2, "hybrid"), (2, 2, "full")])
 @pytest.mark.parametrize("sections", [{}, _LORA], ids=["full", "lora"])
 def test_four_processes_with_shares_train_as_four_without(
@@ -119,23 +130,31 @@ def test_shares_round_more_in_bfloat16(train: Train) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "held", "processes", "per_machine", "chosen"),
+    ("wanted", "offload", "held", "processes", "per_machine", "chosen"),
     [
-        ("auto", 90, 1, 1, "none"),
-        ("full", 90, 1, 1, "none"),  # nobody to share with
-        ("auto", 49, 8, 8, "none"),
-        ("auto", 51, 8, 8, "full"),
-        ("auto", 51, 16, 8, "hybrid"),
-        ("none", 99, 16, 8, "none"),
-        ("full", 1, 16, 8, "full"),
+        ("auto", False, 90, 1, 1, "none"),
+        ("full", False, 90, 1, 1, "none"),  # nobody to share with
+        ("full", True, 90, 1, 1, "full"),
+        ("auto", False, 49, 8, 8, "none"),
+        ("auto", True, 49, 8, 8, "full"),
+        ("auto", False, 51, 8, 8, "full"),
+        ("auto", False, 51, 16, 8, "hybrid"),
+        ("none", False, 99, 16, 8, "none"),
+        ("full", False, 1, 16, 8, "full"),
     ],
 )
 def test_shares_are_chosen_where_a_network_is_large(
-    wanted: Any, held: int, processes: int, per_machine: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+    wanted: Any,
+    offload: bool,
+    held: int,
+    processes: int,
+    per_machine: int,
+    chosen: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(per_machine))
-    assert sharding.choose(wanted, held, available=100) == chosen
+    assert sharding.choose(wanted, offload, held, available=100) == chosen
 
 
 def test_every_rank_draws_as_many_groups(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from mixgrpo.models.load import load_model
 from mixgrpo.planning.tracing import trace
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.training.policy import make_trainable
+from mixgrpo.training.policy import make_trainable, masters
 
 ROWS = 8
 CHECKPOINTING = "update.gradient_checkpointing=true"
@@ -25,6 +25,7 @@ def counted_peak(recipe: Recipe) -> int:
     conditioning = model.encode(prompts_of(["a red circle"]))[torch.zeros(ROWS, dtype=torch.long)]
     latents, sigma = torch.zeros(ROWS, *model.latent_shape), torch.full((ROWS,), 0.5)
     for network in model.networks.values():
+        masters(network)
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -16,6 +16,7 @@ from .arguments import Overrides, RecipeName, loaded
 # What FLUX.1's network reached on an H200 in bfloat16, with LoRA at 720 x 720: 346 in the rollout, 306 in the update.
 _TFLOPS = 300.0
 _LINK_GBPS = 2000.0  # between the GPUs of a machine, by NVLink; 400 is usual between machines
+_BUS_GBPS = 200.0  # PCIe 4.0 with 16 lanes
 
 
 def recipes() -> None:
@@ -37,6 +38,9 @@ def plan(
     fit: Annotated[bool, typer.Option("--fit", help="Find the smallest changes that make it fit.")] = False,
     tflops: Annotated[float, typer.Option(min=0.001, help="TFLOP/s that each GPU reaches.")] = _TFLOPS,
     link_gbps: Annotated[float, typer.Option(min=0.001, help="Gbit/s between GPUs.")] = _LINK_GBPS,
+    bus_gbps: Annotated[
+        float, typer.Option(min=0.001, help="Gbit/s between a GPU and its machine's memory, for parallel.offload.")
+    ] = _BUS_GBPS,
 ) -> None:
     """Show what a recipe samples and trains, and what that costs. Loads no model: with --gpus it runs its network on
     tensors without memory, which takes seconds.
@@ -53,7 +57,8 @@ def plan(
     shown = plan_as_json(settings, iteration) if as_json else {}
     if gpus is not None:
         machine = (gpus, _bytes(gpu_memory), per_machine)
-        shown["per_gpu"] = _on_gpus(recipe, overrides or [], machine, fit, tflops, link_gbps, as_json)
+        rates = (tflops * 1e12, link_gbps * 1e9 / 8, bus_gbps * 1e9 / 8)
+        shown["per_gpu"] = _on_gpus(recipe, overrides or [], machine, rates, fit, as_json)
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
 
@@ -62,13 +67,13 @@ def _on_gpus(
     recipe: str,
     overrides: Sequence[str],
     machine: tuple[int, float, int],
+    rates: tuple[float, float, float],
     fit: bool,
-    tflops: float,
-    link_gbps: float,
     as_json: bool,
 ) -> dict[str, Any]:
     """Memory and time of each GPU; with `fit` after the changes that make it fit."""
     from mixgrpo.planning.fit import Gpus, fitted, placed
+    from mixgrpo.planning.seconds import Rates
     from mixgrpo.planning.tracing import trace
     from mixgrpo.planning.view import gpus_as_json, print_gpus
 
@@ -86,11 +91,11 @@ def _on_gpus(
         sys.exit(1)
     result = result or placed(settings, gpus, trace(settings))
     if not as_json:
-        print_gpus(result, gpus, tflops, link_gbps)
+        print_gpus(result, gpus, Rates(*rates))
     if fit and not as_json:
         words = " ".join([f"mixgrpo train {recipe}", *overrides, *result.changes])
         typer.echo(f"\n{words}" if result.changes else "\nno change is needed")
-    return gpus_as_json(result, gpus, tflops, link_gbps)
+    return gpus_as_json(result, gpus, Rates(*rates))
 
 
 def _bytes(size: str) -> float:

@@ -89,7 +89,8 @@ class PipelineModel:
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = next(next(iter(self.networks.values())).parameters()).device
+        """The VAE's: the networks' weights may wait elsewhere between two calls."""
+        device: torch.device = next(self.pipeline.vae.parameters()).device
         return device
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import Store  # type: ignore[attr-defined]
+from torch.distributed import HashStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 _BUCKET_BYTES = 64 * 2**20
@@ -57,14 +57,24 @@ def start() -> None:
     if "RANK" not in os.environ or dist.is_initialized():
         return
     global _store
-    own = device()
     _store, rank, world_size = next(rendezvous("env://"))
+    _join(_store, rank, world_size)
+
+
+def start_alone() -> None:
+    """Be a group of one, for what is written for groups. Does nothing where there is one already."""
+    if not dist.is_initialized():
+        _join(HashStore(), 0, 1)
+
+
+def _join(store: Store, rank: int, world_size: int) -> None:
+    own = device()
     backend, bound_to = "gloo", None
     if own.type != "cpu":
         # Without a device of its own each process would talk to the others through the first one.
         torch.accelerator.set_device_index(own.index)
         backend, bound_to = f"cpu:gloo,{own.type}:{dist.get_default_backend_for_device(own)}", own
-    dist.init_process_group(backend, store=_store, rank=rank, world_size=world_size, device_id=bound_to)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, device_id=bound_to)
 
 
 def stop() -> None:

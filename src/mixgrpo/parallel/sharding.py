@@ -7,7 +7,7 @@ made by all processes together, in the same order.
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,25 +21,27 @@ from . import distributed
 Sharding = Literal["none", "full", "hybrid"]
 
 
-def choose(wanted: Sharding | Literal["auto"], held: int, available: int) -> Sharding:
+def choose(wanted: Sharding | Literal["auto"], offload: bool, held: int, available: int) -> Sharding:
     """For these processes. `held` bytes would be held by each without sharding, of `available` ones on its device."""
-    return sharding_for(wanted, held, available, distributed.world_size(), _per_machine())
+    return sharding_for(wanted, offload, held, available, distributed.world_size(), _per_machine())
 
 
 def sharding_for(
-    wanted: Sharding | Literal["auto"], held: float, available: float, processes: int, per_machine: int
+    wanted: Sharding | Literal["auto"], offload: bool, held: float, available: float, processes: int, per_machine: int
 ) -> Sharding:
+    """A process alone has nobody to share with, but its one share may wait in the machine's memory."""
     if processes == 1:
-        return "none"
+        return "full" if offload else "none"
     if wanted != "auto":
         return wanted
-    if 2 * held < available:
+    if 2 * held < available and not offload:
         return "none"
     return "full" if per_machine == processes else "hybrid"
 
 
 def mesh(sharding: Literal["full", "hybrid"], device: torch.device) -> DeviceMesh:
     """All processes in a row; or machine by machine, whose processes hold a whole network together."""
+    distributed.start_alone()
     world = distributed.world_size()
     if sharding == "full":
         return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
@@ -49,10 +51,16 @@ def mesh(sharding: Literal["full", "hybrid"], device: torch.device) -> DeviceMes
 
 
 def shard(
-    network: nn.Module, blocks: Sequence[str], over: DeviceMesh, compute_dtype: torch.dtype, offload: bool
+    network: nn.Module,
+    blocks: Sequence[str],
+    over: DeviceMesh,
+    compute_dtype: torch.dtype,
+    offload: bool,
+    prepare: Callable[[nn.Module], None],
 ) -> None:
-    """Each block by itself, then what is left of the network. Its parameters are other objects afterwards, under the
-    names that they had.
+    """Each block by itself, then what is left of the network. A part is prepared, copied to the device and cut up
+    before the next one, so that a network which no GPU has room for may come from the machine's memory. Its parameters
+    are other objects afterwards, under the names that they had.
     """
     # Gathered in the precision that autocast computes in; inputs are left to autocast, because rounding sigma would
     # change what is drawn. Gradients are summed in float32.
@@ -61,10 +69,11 @@ def shard(
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
-    policy = CPUOffloadPolicy() if offload else OffloadPolicy()
+    policy = CPUOffloadPolicy(pin_memory=torch.accelerator.is_available()) if offload else OffloadPolicy()
     # Nobody changes a network's output in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     for part in [*(block for name in blocks for block in getattr(network, name)), network]:
+        prepare(part)
         fully_shard(part, mesh=over, mp_policy=precision, offload_policy=policy)
         assert isinstance(part, FSDPModule)
         # Each process's loss is its share of the mean over all of them: gradients are summed, as without sharding.

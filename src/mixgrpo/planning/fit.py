@@ -24,6 +24,7 @@ _CHANGES: tuple[tuple[str, ...], ...] = (
     (_LORA,),
     (_LORA, _CHECKPOINTING),
     (_LORA, _CHECKPOINTING, _SHARD),
+    (_LORA, _CHECKPOINTING, _SHARD, _OFFLOAD),
 )
 
 
@@ -55,7 +56,8 @@ def placed(recipe: Recipe, gpus: Gpus, traced: Traced, changes: tuple[str, ...] 
     copies = 4 if recipe.update.ema_decay else 3
     trained = 4 * traced.trained
     held = traced.frozen_bytes + (1 + copies) * trained
-    sharding = sharding_for(recipe.parallel.shard, held, gpus.memory, gpus.count, min(gpus.count, gpus.per_machine))
+    own, per_machine = recipe.parallel, min(gpus.count, gpus.per_machine)
+    sharding = sharding_for(own.shard, own.offload, held, gpus.memory, gpus.count, per_machine)
     layout = Layout(gpus.count, gpus.per_machine, sharding)
     memory = memory_of(traced, recipe, layout)
     return Fitted(recipe, changes, traced, layout, memory, max(memory.sums.values()) <= gpus.usable)
@@ -77,7 +79,7 @@ def fitted(changed: Callable[[Sequence[str]], Recipe], gpus: Gpus) -> Fitted | N
 
 
 def _possible(recipe: Recipe, gpus: Gpus) -> Iterator[tuple[str, ...]]:
-    """Without those that the recipe has already, or that one GPU cannot have."""
+    """Without those that the recipe has already, or that one GPU cannot have: it shares nothing unless it offloads."""
     there = {
         _CHECKPOINTING: recipe.update.gradient_checkpointing,
         _SHARD: recipe.parallel.shard in ("full", "hybrid"),
@@ -87,7 +89,7 @@ def _possible(recipe: Recipe, gpus: Gpus) -> Iterator[tuple[str, ...]]:
     seen = set()
     for changes in _CHANGES:
         new = tuple(change for change in changes if not there[change])
-        if new not in seen and not (gpus.count == 1 and {_SHARD, _OFFLOAD} & {*new}):
+        if new not in seen and not (gpus.count == 1 and _SHARD in new and _OFFLOAD not in changes):
             seen.add(new)
             yield new
 

@@ -39,6 +39,11 @@ class Layout:
         return {"none": 1, "full": self.gpus, "hybrid": min(self.gpus, self.per_machine)}[self.sharding]
 
     @property
+    def gathers(self) -> bool:
+        """Whether blocks are brought together for each call: from other GPUs, or from the machine's memory."""
+        return self.sharding != "none"
+
+    @property
     def replicas(self) -> int:
         return self.gpus // self.shards
 
@@ -67,7 +72,7 @@ def images_per_gpu(recipe: Recipe, gpus: int) -> int:
 def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     shards, offload = layout.shards, recipe.parallel.offload
     compute = getattr(torch, recipe.model.dtype).itemsize
-    on_gpu = 0 if offload and shards > 1 else 1 / shards
+    on_gpu = 0 if offload and layout.gathers else 1 / shards
     images = images_per_gpu(recipe, layout.gpus)
     rows = min(recipe.rollout.micro_batch, images)
     uses_reference = recipe.objective.kl_weight > 0
@@ -85,11 +90,13 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
         "embeddings": traced.conditioning * -(-recipe.rollout.prompts // layout.gpus),
     }
     kept = {"kept states": images * window * kept_per_step * traced.latents}
-    gathered = {"gathered blocks": compute * (2 * traced.largest_block + traced.outside_blocks) if shards > 1 else 0}
+    gathered = {
+        "gathered blocks": compute * (2 * traced.largest_block + traced.outside_blocks) if layout.gathers else 0
+    }
     gradients = {"gradients": _MASTER * traced.trained * on_gpu}
     # A block's gradients are summed in float32, one block while the next one is computed.
-    reduced = {"gradients on their way": 2 * _MASTER * _trained_in_a_block(traced) if shards > 1 else 0}
-    learn = traced.learn_of_shares if shards > 1 else traced.learn
+    reduced = {"gradients on their way": 2 * _MASTER * _trained_in_a_block(traced) if layout.gathers else 0}
+    learn = traced.learn_of_shares if layout.gathers else traced.learn
     activations = learn.peak(rows) + (traced.forward.peak(rows) if uses_reference else 0)
     encoders = {} if recipe.speed.keep_text_encoders else {"text encoders": float(traced.text_encoders)}
     return GpuMemory(

@@ -1,6 +1,7 @@
 """How long an iteration takes, from counted operations and bytes at stated rates.
 
-    a stage with sharding: max(operations / rate, bytes / link), because blocks are fetched while others compute
+    a stage with sharding: max(operations / rate, bytes / link, offloaded bytes / bus), because blocks are fetched while
+                           others compute
     gradients without sharding: bytes / link on top, once a step of the optimizer
 
 The longest of all GPUs' shares counts. Rewards, copies between memories and checkpoints are not in it.
@@ -21,17 +22,30 @@ _REDUCED = 4
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Of each GPU, a second."""
+
+    flops: float
+    link: float
+    """Bytes, to and from other GPUs."""
+    bus: float
+    """Bytes, to and from the machine's memory."""
+
+
+@dataclass(frozen=True)
 class Work:
     """Of one GPU, in one stage of an iteration."""
 
     flops: float
     sent: float = 0.0
     """Bytes that it sends, and receives."""
+    copied: float = 0.0
+    """Bytes of its offloaded shares."""
     overlaps: bool = True
 
-    def seconds(self, flops_per_second: float, bytes_per_second: float) -> float:
-        compute, link = self.flops / flops_per_second, self.sent / bytes_per_second
-        return max(compute, link) if self.overlaps else compute + link
+    def seconds(self, rates: Rates) -> float:
+        compute, link, bus = self.flops / rates.flops, self.sent / rates.link, self.copied / rates.bus
+        return max(compute, link, bus) if self.overlaps else compute + link
 
 
 def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
@@ -51,11 +65,13 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     passes = calls(common_trained, len(plan.trained) - common_trained)
     extra = (recipe.update.minibatches > 1) + (recipe.objective.kl_weight > 0)  # old velocities, and the reference's
     gathered = gathered_bytes(traced, recipe, layout)
-    rollout = Work(images * price.rollout_calls * traced.forward.flops, forwards * gathered)
+    share, gradients = offloaded_bytes(traced, recipe, layout)
+    rollout = Work(images * price.rollout_calls * traced.forward.flops, forwards * gathered, forwards * share)
     update = Work(
         images * price.update_passes * (traced.learn.flops + extra * traced.forward.flops),
         passes * ((2 + extra) * gathered + scattered_bytes(traced, layout)) + gradient_bytes(traced, recipe, layout),
-        overlaps=layout.shards > 1,
+        passes * ((2 + extra) * share + gradients),
+        overlaps=layout.gathers,
     )
     return {
         "encode": Work(prompts * traced.encode.flops),
@@ -71,6 +87,14 @@ def gathered_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> float:
     return itemsize * traced.parameters * (layout.shards - 1) / layout.shards
 
 
+def offloaded_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> tuple[float, float]:
+    """Of a GPU's shares of weights and gradients in the machine's memory, which come and go for each call."""
+    if not (recipe.parallel.offload and layout.gathers):
+        return 0.0, 0.0
+    trained = _REDUCED * traced.trained
+    return (traced.frozen_bytes + trained) / layout.shards, trained / layout.shards
+
+
 def scattered_bytes(traced: Traced, layout: Layout) -> float:
     """Of the gradients of one backward pass with sharding: each GPU gets the sum of its share, and between machines
     the shares are summed by a ring.
@@ -83,7 +107,7 @@ def scattered_bytes(traced: Traced, layout: Layout) -> float:
 
 def gradient_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> float:
     """Of all gradients, once a step of the optimizer, without sharding."""
-    if layout.shards > 1:
+    if layout.gathers:
         return 0.0
     return recipe.update.minibatches * _ring(_REDUCED * traced.trained, layout.gpus)
 

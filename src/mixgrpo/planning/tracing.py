@@ -17,7 +17,7 @@ from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.resting import text_encoders
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.training.policy import make_trainable
+from mixgrpo.training.policy import make_trainable, masters
 
 from .counting import LiveBytes
 from .published import modules, sized_model
@@ -85,6 +85,8 @@ def trace(recipe: Recipe) -> Traced:
 
         make_trainable(model, recipe)
         networks = [*model.networks.values()]
+        for network in networks:
+            masters(network)
         blocks = {block: shrunk.blocks[block] for n in networks for block in n.modules() if block in shrunk.blocks}
 
         def velocity(rows: int) -> Tensor:

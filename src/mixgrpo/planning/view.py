@@ -7,9 +7,10 @@ from rich.table import Column, Table
 
 from .fit import Fitted, Gpus
 from .memory import Stage
-from .seconds import work_of
+from .seconds import Rates, work_of
 
-_GIB, _GB = 2**30, 1e9
+_GIB, _GB, _TERA = 2**30, 1e9, 1e12
+_PER_GBIT = 8 / 1e9
 
 _STAGES: dict[Stage, str] = {
     "encode": "encode prompts",
@@ -20,7 +21,7 @@ _STAGES: dict[Stage, str] = {
 }
 
 
-def gpus_as_json(fitted: Fitted, gpus: Gpus, tflops: float, link_gbps: float) -> dict[str, Any]:
+def gpus_as_json(fitted: Fitted, gpus: Gpus, rates: Rates) -> dict[str, Any]:
     memory, work = fitted.memory, work_of(fitted.traced, fitted.recipe, fitted.layout)
     return {
         "changes": [*fitted.changes],
@@ -32,20 +33,22 @@ def gpus_as_json(fitted: Fitted, gpus: Gpus, tflops: float, link_gbps: float) ->
         "stages_bytes": {stage: {"sum": memory.sums[stage], **added} for stage, added in memory.stages.items()},
         "largest": memory.largest,
         "fits": fitted.fits,
-        "tflops": tflops,
-        "link_gbps": link_gbps,
+        "tflops": rates.flops / _TERA,
+        "link_gbps": rates.link * _PER_GBIT,
+        "bus_gbps": rates.bus * _PER_GBIT,
         "work": {
             stage: {
                 "flops": part.flops,
                 "sent_bytes": part.sent,
-                "seconds": part.seconds(tflops * 1e12, _link(link_gbps)),
+                "copied_bytes": part.copied,
+                "seconds": part.seconds(rates),
             }
             for stage, part in work.items()
         },
     }
 
 
-def print_gpus(fitted: Fitted, gpus: Gpus, tflops: float, link_gbps: float) -> None:
+def print_gpus(fitted: Fitted, gpus: Gpus, rates: Rates) -> None:
     console = Console(highlight=False)
     recipe, memory = fitted.recipe, fitted.memory
     console.print(
@@ -60,7 +63,7 @@ def print_gpus(fitted: Fitted, gpus: Gpus, tflops: float, link_gbps: float) -> N
         console.print(f"[bold green]fits[/]: at most {largest:.1f} GiB, in the {_STAGES[memory.largest]}, of {usable}")
     else:
         console.print(f"[bold red]does not fit[/]: {largest:.1f} GiB in the {_STAGES[memory.largest]}, of {usable}")
-    console.print(_time_table(fitted, tflops, link_gbps))
+    console.print(_time_table(fitted, rates))
 
 
 def _memory_table(fitted: Fitted) -> Table:
@@ -79,21 +82,23 @@ def _memory_table(fitted: Fitted) -> Table:
     return table
 
 
-def _time_table(fitted: Fitted, tflops: float, link_gbps: float) -> Table:
-    table = Table("an iteration", *map(_column, ("PFLOP", "GB sent", "seconds")), box=None, pad_edge=False)
+def _time_table(fitted: Fitted, rates: Rates) -> Table:
+    table = Table(
+        "an iteration", *map(_column, ("PFLOP", "GB sent", "GB offloaded", "seconds")), box=None, pad_edge=False
+    )
     total = 0.0
     for name, work in work_of(fitted.traced, fitted.recipe, fitted.layout).items():
-        seconds = work.seconds(tflops * 1e12, _link(link_gbps))
+        seconds = work.seconds(rates)
         total += seconds
-        table.add_row(name, f"{work.flops / 1e15:.2f}", f"{work.sent / _GB:.1f}", f"{seconds:.1f}")
-    table.add_row("[bold]sum[/]", "", "", f"[bold]{total:.1f}[/]")
-    table.caption = f"at {tflops:g} TFLOP/s and {link_gbps:g} Gbit/s; without rewards"
+        sizes = (work.flops / 1e15, work.sent / _GB, work.copied / _GB)
+        table.add_row(name, f"{sizes[0]:.2f}", f"{sizes[1]:.1f}", f"{sizes[2]:.1f}", f"{seconds:.1f}")
+    table.add_row("[bold]sum[/]", "", "", "", f"[bold]{total:.1f}[/]")
+    table.caption = (
+        f"at {rates.flops / _TERA:g} TFLOP/s, {rates.link * _PER_GBIT:g} Gbit/s between GPUs and "
+        f"{rates.bus * _PER_GBIT:g} Gbit/s to the machine's memory; without rewards"
+    )
     return table
 
 
 def _column(name: str) -> Column:
     return Column(name, justify="right")
-
-
-def _link(gbps: float) -> float:
-    return gbps * 1e9 / 8

@@ -19,16 +19,17 @@ GIB = 2**30
 def held(trainer: Trainer) -> dict[str, int]:
     """Bytes by purpose. Gradients and each of AdamW's two moments are as large as the trained weights."""
     recipe, weights = trainer.recipe, trainer.policy.weights
-    trained = _size(weights.parameters.values())
+    device = trainer.model.device
+    trained = _size(_there(weights.parameters.values(), device))
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
     images = len(distributed.local_range(recipe.rollout.prompts)) * recipe.rollout.group_size
     # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
     kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {
-        "pipeline": sum(_size(_tensors(module, trainer.model.device)) for module in modules),
+        "pipeline": sum(_size(_tensors(module, device)) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
-        "average": _size(weights.average.values()),
+        "average": _size(_there(weights.average.values(), device)),
         "KL reference": _reference(trainer),
         "kept states": images * kept * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
     }
@@ -45,8 +46,12 @@ def _reference(trainer: Trainer) -> int:
 
 
 def _tensors(module: nn.Module, device: torch.device) -> Iterable[Tensor]:
-    """Those on the device: text encoders may wait elsewhere."""
-    return (tensor for tensor in chain(module.parameters(), module.buffers()) if tensor.device.type == device.type)
+    return _there(chain(module.parameters(), module.buffers()), device)
+
+
+def _there(tensors: Iterable[Tensor], device: torch.device) -> Iterable[Tensor]:
+    """Those on the device: text encoders and offloaded shares wait elsewhere."""
+    return (tensor for tensor in tensors if tensor.device.type == device.type)
 
 
 def _size(tensors: Iterable[Tensor]) -> int:

@@ -44,7 +44,7 @@ def resume(recipe: Recipe, folder: Path) -> None:
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     run_folder = RunFolder(folder)
-    policy = make_policy(load_model(recipe.model, distributed.device()), recipe, run_folder.adapter())
+    policy = make_policy(load_model(recipe.model), recipe, run_folder.adapter(), device=distributed.device())
     Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, run_folder).run()
 
 

@@ -13,7 +13,7 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model, load_network
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.sampling.field import Conditioning, VelocityField
-from mixgrpo.training.policy import ModelContext, make_trainable, same_model, without_adapters
+from mixgrpo.training.policy import ModelContext, make_trainable, masters, same_model, without_adapters
 
 from .folder import RunFolder
 
@@ -75,6 +75,8 @@ def _from_checkpoint(run: RunFolder, recipe: Recipe, model: FlowModel, iteration
     lora = recipe.tune == "lora"
     tuned = model if lora else model.with_networks({name: copy.deepcopy(n) for name, n in model.networks.items()})
     parameters = make_trainable(tuned, recipe, run.adapter())
+    for network in tuned.networks.values():
+        masters(network)
     saved = run.checkpoints.load_weights(iteration, "average") or run.checkpoints.load_weights(iteration)
     for name, parameter in parameters.items():
         parameter.data.copy_(saved[name])

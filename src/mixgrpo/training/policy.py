@@ -12,7 +12,6 @@ import torch
 from diffusers import ModelMixin
 from peft import LoraConfig as PeftLoraConfig
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from mixgrpo.models.base import FlowModel, Networks
 from mixgrpo.objectives.build import build_objective
@@ -22,7 +21,7 @@ from mixgrpo.parallel.sharding import choose, mesh, shard
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.recipe.sections import LoraConfig, ModelConfig, ParallelConfig
 
-from .speed import speed_up
+from .speed import place, speed_up
 from .weights import TrainedWeights
 
 ModelContext = Callable[[], AbstractContextManager[FlowModel]]
@@ -72,9 +71,15 @@ class PolicySettings(NamedTuple):
 
 
 def make_policy(
-    model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None, objective: Objective | None = None
+    model: FlowModel,
+    recipe: Recipe,
+    adapter: PeftLoraConfig | None = None,
+    objective: Objective | None = None,
+    device: torch.device | None = None,
 ) -> Policy:
-    """Prepare a model for training, once. `adapter` and `objective` replace the recipe's own."""
+    """Prepare a model for training, once, and bring it to the device: to the one where it is, if None. `adapter` and
+    `objective` replace the recipe's own.
+    """
     if recipe.model.dtype == "float16":
         raise ValueError(
             "model.dtype = float16: is for drawing images only, because small gradients become 0 in it. Train in "
@@ -83,32 +88,34 @@ def make_policy(
     # Measured on an H200 with torch 2.11 and cuDNN 9.19: its attention's backward pass in bfloat16 gives NaN or reads
     # memory that is not its own, in FLUX of any size. The other kernels are right.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    speed_up(model, recipe.speed)
+    device = device or model.device
     # With full tuning a reference is a copy of the networks: made only if it is used.
     uses_reference = (objective or build_objective(recipe.objective)).uses_reference
     reference = _reference(model, recipe) if uses_reference else None
-    parameters = make_trainable(model, recipe, adapter)
-    sharding = choose(recipe.parallel.shard, _held(model, recipe, reference), device_memory(model.device))
-    if sharding != "none":
-        _shard(model, reference, mesh(sharding, model.device), recipe)
-        parameters = _trained(model)
-    weights = TrainedWeights(parameters, recipe.update, recipe.speed.fused_optimizer)
+    make_trainable(model, recipe, adapter)
+    networks = [*model.networks.values(), *_own_networks(model, reference)]
+    held, available = _held(model, recipe, reference), device_memory(device)
+    sharding = choose(recipe.parallel.shard, recipe.parallel.offload, held, available)
+    place(model, device, recipe.speed)
+    if sharding == "none":
+        for network in networks:
+            masters(network.to(device))
+    else:
+        over, dtype = mesh(sharding, device), getattr(torch, recipe.model.dtype)
+        for network in networks:
+            shard(network, model.blocks, over, dtype, recipe.parallel.offload, prepare=masters)
+    speed_up(model, recipe.speed)
+    weights = TrainedWeights(_trained(model), recipe.update, recipe.speed.fused_optimizer)
     return Policy(model, weights, reference, PolicySettings.of(recipe), sharding != "none")
 
 
 def _held(model: FlowModel, recipe: Recipe, reference: ModelContext | None) -> int:
     """Bytes of the networks, and of the trained weights' gradients, two moments and average."""
     networks = [*model.networks.values(), *_own_networks(model, reference)]
-    copies = 4 if recipe.update.ema_decay else 3
-    trained = sum(parameter.nbytes for parameter in _trained(model).values())
-    held: int = sum(parameter.nbytes for network in networks for parameter in network.parameters())
-    return held + copies * trained
-
-
-def _shard(model: FlowModel, reference: ModelContext | None, over: DeviceMesh, recipe: Recipe) -> None:
-    dtype = getattr(torch, recipe.model.dtype)
-    for network in [*model.networks.values(), *_own_networks(model, reference)]:
-        shard(network, model.blocks, over, dtype, recipe.parallel.offload)
+    copies = 5 if recipe.update.ema_decay else 4
+    trained = sum(parameter.numel() for parameter in _trained(model).values())
+    frozen: int = sum(p.nbytes for network in networks for p in network.parameters() if not p.requires_grad)
+    return frozen + copies * torch.float32.itemsize * trained
 
 
 def _own_networks(model: FlowModel, reference: ModelContext | None) -> list[ModelMixin]:
@@ -120,7 +127,7 @@ def _own_networks(model: FlowModel, reference: ModelContext | None) -> list[Mode
 
 
 def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | None = None) -> dict[str, nn.Parameter]:
-    """The trained parameters by name. They are float32, whatever the model's precision."""
+    """The trained parameters by name, in the model's precision: `masters` makes them float32."""
     if recipe.tune == "full":
         for parameter in _chosen(model.networks, recipe.tune_only):
             parameter.requires_grad_(True)
@@ -133,13 +140,17 @@ def make_trainable(model: FlowModel, recipe: Recipe, adapter: PeftLoraConfig | N
             for network in model.networks.values():
                 network.add_adapter(lora)
                 network.eval()  # new adapters are in train mode, and their dropout would set rollout and update apart
-    for network in model.networks.values():
-        for parameter in network.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
-        if recipe.update.gradient_checkpointing:
+    if recipe.update.gradient_checkpointing:
+        for network in model.networks.values():
             network.enable_gradient_checkpointing()
     return _trained(model)
+
+
+def masters(part: nn.Module) -> None:
+    """What is trained is float32, whatever the model's precision."""
+    for parameter in part.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _trained(model: FlowModel) -> dict[str, nn.Parameter]:

@@ -1,4 +1,4 @@
-"""The speed settings that change the model itself: memory layout, where it is, and compilation."""
+"""The speed settings that change the model itself: where its parts are, memory layout, and compilation."""
 
 import os
 import shutil
@@ -11,6 +11,16 @@ from mixgrpo.models.resting import rest, text_encoders
 from mixgrpo.recipe.sections import SpeedConfig
 
 
+def place(model: FlowModel, device: torch.device, settings: SpeedConfig) -> None:
+    """All but the networks that are trained on the device. Text encoders come to it when they are needed."""
+    resting = [] if settings.keep_text_encoders or device.type == "cpu" else text_encoders(model.pipeline)
+    rest(resting, device)
+    elsewhere = [*resting, *model.networks.values()]
+    for part in model.pipeline.components.values():
+        if isinstance(part, nn.Module) and part not in elsewhere:
+            part.to(device)
+
+
 def speed_up(model: FlowModel, settings: SpeedConfig) -> None:
     """Apply them once, before the model is used."""
     vae = model.pipeline.vae
@@ -19,8 +29,6 @@ def speed_up(model: FlowModel, settings: SpeedConfig) -> None:
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
                 last = torch.channels_last if isinstance(layer, nn.Conv2d) else torch.channels_last_3d
                 layer.weight.data = layer.weight.data.contiguous(memory_format=last)
-    if not settings.keep_text_encoders and model.device.type != "cpu":
-        rest(text_encoders(model.pipeline), model.device)
     if settings.compile:
         _check_compiler(model.device)
         for network in model.networks.values():
