@@ -86,9 +86,10 @@ bench-serving: $(VENV)/tools
 	$(BIN)/mixgrpo bench --serving --repetitions 5 --json docs/results/serving.json
 	$(BIN)/mixgrpo bench --faults --json docs/results/faults.json
 
-# What an iteration takes on a GPU. Takes three minutes on an H100, and nothing where there is no GPU.
+# What an iteration takes on a GPU, and what was planned. Takes six minutes on an H100, and nothing where there is none.
 bench-gpu: $(VENV)/tools
 	$(BIN)/python -m mixgrpo.bench.gpu docs/results/gpu.json
+	$(BIN)/python -m mixgrpo.bench.planned docs/results/planned.json
 
 # What training needs. torch comes first and alone, so that nothing else decides which build is installed.
 $(VENV)/installed: pyproject.toml constraints.txt

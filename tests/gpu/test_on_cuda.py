@@ -11,7 +11,7 @@ import torch
 from gpu_trainers import trainer_on
 
 from mixgrpo.data.prompts import prompts_of
-from mixgrpo.parallel import distributed
+from mixgrpo.parallel import distributed, sharding
 from mixgrpo.runs.preflight import preflight
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.snapshot import Snapshot
@@ -100,3 +100,22 @@ def test_two_processes_train_one_model() -> None:
     script = str(Path(__file__).with_name("two_processes.py"))
     done = subprocess.run([*torchrun, script], capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tune", ["full", "lora"])
+def test_offloaded_shares_train_as_weights_on_the_device(device: torch.device, tune: str) -> None:
+    settings: dict[str, Any] = {"tune": tune, "update": {"learning_rate": 1e-3, "ema_decay": 0.9}}
+    plain = trainer_on(device, **settings)
+    offloaded = trainer_on(device, parallel={"offload": True}, **settings)
+    try:
+        for _ in range(2):
+            expected, got = plain.iterate(), offloaded.iterate()
+            assert got["rewards"]["brightness"] == pytest.approx(expected["rewards"]["brightness"], abs=1e-3)
+            assert got["grad_norm"] == pytest.approx(expected["grad_norm"], rel=2e-2)
+        shares = [sharding.local(parameter) for parameter in offloaded.policy.weights.parameters.values()]
+        assert {share.device.type for share in shares} == {"cpu"}
+        saved = offloaded.snapshot()
+        offloaded.restore(saved)
+        offloaded.iterate()
+    finally:
+        distributed.stop()

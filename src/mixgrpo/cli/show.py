@@ -77,6 +77,9 @@ def _on_gpus(
     from mixgrpo.planning.tracing import trace
     from mixgrpo.planning.view import gpus_as_json, print_gpus
 
+    from .together import quiet_libraries
+
+    quiet_libraries()
     settings, gpus = loaded(recipe, overrides), Gpus(*machine)
     if settings.rollout.prompts < gpus.count:
         typer.echo(

@@ -3,9 +3,9 @@
     held in every stage = weights + optimizer + average + reference + VAE (+ text encoders, if they stay)
     a stage             = held + kept states + gradients, where it has them + the peak of its calls
 
-With sharding a GPU holds 1/shards of weights, gradients, optimizer state and average. A stage that runs the network
-then needs room for the blocks that are gathered: the one that runs and the one that is fetched ahead, and what lies
-outside the blocks.
+With sharding a GPU holds 1/shards of weights, gradients, optimizer state and average, offloaded none of them. A stage
+that runs the network then needs room for the blocks that are gathered: the one that runs and the one that is fetched
+ahead, and what lies outside the blocks.
 """
 
 from dataclasses import dataclass
@@ -75,6 +75,8 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     on_gpu = 0 if offload and layout.gathers else 1 / shards
     images = images_per_gpu(recipe, layout.gpus)
     rows = min(recipe.rollout.micro_batch, images)
+    # A mini-batch takes images of all GPUs, as many of one as there happen to be.
+    learned = min(rows, -(-recipe.rollout.prompts * recipe.rollout.group_size // recipe.update.minibatches))
     uses_reference = recipe.objective.kl_weight > 0
     own_reference = uses_reference and recipe.tune == "full"
     kept_per_step = 3 if recipe.objective.type == "image-credit" else 2
@@ -82,6 +84,7 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     held = {
         "trained weights": _MASTER * traced.trained * on_gpu,
         "frozen weights": traced.frozen_bytes * on_gpu,
+        "buffers": traced.buffers,
         "optimizer": 2 * _MASTER * traced.trained * on_gpu,
         "average": _MASTER * traced.trained * on_gpu if recipe.update.ema_decay else 0,
         "KL reference": compute * traced.parameters * on_gpu if own_reference else 0,
@@ -97,7 +100,7 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     # A block's gradients are summed in float32, one block while the next one is computed.
     reduced = {"gradients on their way": 2 * _MASTER * _trained_in_a_block(traced) if layout.gathers else 0}
     learn = traced.learn_of_shares if layout.gathers else traced.learn
-    activations = learn.peak(rows) + (traced.forward.peak(rows) if uses_reference else 0)
+    activations = learn.peak(learned) + (traced.forward.peak(learned) if uses_reference else 0)
     encoders = {} if recipe.speed.keep_text_encoders else {"text encoders": float(traced.text_encoders)}
     return GpuMemory(
         held,

@@ -1,7 +1,6 @@
-"""Published pipelines by their sizes alone: no weights, no memory, no download."""
+"""Published pipelines by their sizes alone: their weights are random, and nothing is downloaded."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     BatchEncoding,
     CLIPTextConfig,
@@ -28,18 +27,6 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
-
-from mixgrpo.data.prompts import Prompt
-from mixgrpo.models.base import PipelineModel
-from mixgrpo.models.load import adapt, load_model
-from mixgrpo.models.qwen_image import QWEN_IMAGE
-from mixgrpo.recipe.sections import ModelConfig
-from mixgrpo.sampling.field import Conditioning
-
-from .stand_in import STAND_IN
-
-_QWEN_TOKENS = 128
-"""Of a prompt: how many Qwen-Image keeps depends on the text."""
 
 
 class _Padded:
@@ -57,48 +44,19 @@ class _Padded:
         return BatchEncoding({"input_ids": torch.zeros(len(texts), length or self.model_max_length, dtype=torch.long)})
 
 
-def sized_model(config: ModelConfig) -> PipelineModel:
-    """A model of the size that the recipe names, on the device without memory. A folder or the tiny model is read as it
-    is, for its sizes.
-    """
-    dtype: torch.dtype = getattr(torch, config.dtype)
-    if config.path not in PUBLISHED:
-        loaded = load_model(config)
-        assert isinstance(loaded, PipelineModel)
-        for part in modules(loaded.pipeline):
-            _move(part)
-        return loaded
+def published(path: str, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
+    """Built where it is to be, in its dtype: on the way it would take more memory than there is."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with STAND_IN:
-            pipeline = PUBLISHED[config.path]()
+        with device:
+            return PUBLISHED[path]()
     finally:
         torch.set_default_dtype(before)
-    for part in modules(pipeline):
-        _move_buffers(part, dtype)
-    model = adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
-    return replace(model, adapter=replace(QWEN_IMAGE, encode=_qwen_texts)) if model.adapter is QWEN_IMAGE else model
 
 
 def modules(pipeline: DiffusionPipeline) -> list[nn.Module]:
     return [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
-
-
-def _move(part: nn.Module) -> None:
-    """`Module.to` cannot exchange parameters for ones without memory."""
-    for module in part.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(parameter.to(STAND_IN), requires_grad=False))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, buffer.to(STAND_IN))
-
-
-def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:
-    """Those that are computed with numpy."""
-    for module in part.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, buffer.to(STAND_IN, dtype if buffer.is_floating_point() else buffer.dtype))
 
 
 def _flux_dev() -> FluxPipeline:
@@ -199,16 +157,6 @@ def _t5_xxl() -> T5Config:
     return T5Config(
         vocab_size=32128, d_model=4096, d_ff=10240, d_kv=64, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"
     )
-
-
-def _qwen_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
-    dtype = model.pipeline.vae.dtype
-
-    def embeds(count: int, tokens: int) -> Tensor:
-        return torch.zeros(count, tokens, 3584, dtype=dtype).to(STAND_IN)
-
-    mask = torch.ones(len(prompts), _QWEN_TOKENS, dtype=torch.long).to(STAND_IN)
-    return Conditioning({"embeds": embeds(len(prompts), _QWEN_TOKENS), "mask": mask}, {"embeds": embeds(1, 6)})
 
 
 PUBLISHED = {

@@ -2,6 +2,7 @@
 
     a stage with sharding: max(operations / rate, bytes / link, offloaded bytes / bus), because blocks are fetched while
                            others compute
+    the same on one GPU:   operations / rate + offloaded bytes / bus, because torch then copies a block when it runs it
     gradients without sharding: bytes / link on top, once a step of the optimizer
 
 The longest of all GPUs' shares counts. Rewards, copies between memories and checkpoints are not in it.
@@ -45,7 +46,7 @@ class Work:
 
     def seconds(self, rates: Rates) -> float:
         compute, link, bus = self.flops / rates.flops, self.sent / rates.link, self.copied / rates.bus
-        return max(compute, link, bus) if self.overlaps else compute + link
+        return max(compute, link, bus) if self.overlaps else compute + link + bus
 
 
 def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
@@ -66,12 +67,14 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     extra = (recipe.update.minibatches > 1) + (recipe.objective.kl_weight > 0)  # old velocities, and the reference's
     gathered = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)
-    rollout = Work(images * price.rollout_calls * traced.forward.flops, forwards * gathered, forwards * share)
+    overlaps = layout.shards > 1
+    flops = images * price.rollout_calls * traced.forward.flops
+    rollout = Work(flops, forwards * gathered, forwards * share, overlaps)
     update = Work(
         images * price.update_passes * (traced.learn.flops + extra * traced.forward.flops),
         passes * ((2 + extra) * gathered + scattered_bytes(traced, layout)) + gradient_bytes(traced, recipe, layout),
         passes * ((2 + extra) * share + gradients),
-        overlaps=layout.gathers,
+        overlaps,
     )
     return {
         "encode": Work(prompts * traced.encode.flops),

@@ -117,13 +117,35 @@ def _autocast(name: str, dtype: Callable[[], torch.dtype]) -> None:
 
     def cast(value: Any) -> Any:
         castable = isinstance(value, Tensor) and value.device == STAND_IN and value.is_floating_point()
-        return value.to(dtype()) if castable else value
+        return _cast(value, dtype()) if castable else value
 
     def run(*args: Any, **kwargs: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(own):
             return compute(*map(cast, args), **{key: cast(value) for key, value in kwargs.items()})
 
     _library.impl(name, run, "AutocastPrivateUse1")
+
+
+_casts: dict[Tensor, Tensor] | None = None
+
+
+@contextmanager
+def remembered_casts() -> Iterator[None]:
+    """Autocast keeps its copies of the weights that are trained until it is left."""
+    global _casts
+    _casts = {}
+    try:
+        yield
+    finally:
+        _casts = None
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    if _casts is None or value.dtype == dtype or not (value.requires_grad and value.is_leaf):
+        return value.to(dtype)
+    if value not in _casts:
+        _casts[value] = value.to(dtype)
+    return _casts[value]
 
 
 def _attention(

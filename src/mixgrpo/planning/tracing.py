@@ -20,9 +20,10 @@ from mixgrpo.recipe.schema import Recipe
 from mixgrpo.training.policy import make_trainable, masters
 
 from .counting import LiveBytes
-from .published import modules, sized_model
+from .published import modules
 from .shrinking import Shrunk
-from .stand_in import NAME, STAND_IN, present
+from .sized import sized_model
+from .stand_in import NAME, STAND_IN, present, remembered_casts
 
 _TEXT_ENCODER_BLOCKS = ("block", "layers")
 _PROMPT = Prompt("a", {})
@@ -52,6 +53,8 @@ class Traced:
     """Elements of theirs that are trained."""
     frozen_bytes: int
     """Of their other weights."""
+    buffers: int
+    """Bytes of theirs, which are not shared out."""
     largest_block: int
     """Elements of the block with the most, trained or not."""
     outside_blocks: int
@@ -105,6 +108,7 @@ def trace(recipe: Recipe) -> Traced:
             parameters=parameters,
             trained=trained,
             frozen_bytes=frozen_bytes,
+            buffers=sum(buffer.nbytes for network in networks for buffer in network.buffers()),
             largest_block=max(map(_elements, blocks)),
             outside_blocks=parameters - sum(times * _elements(block) for block, times in blocks.items()),
             text_encoders=sum(shrunk.bytes(part) for part in text_encoders(model.pipeline)),
@@ -164,9 +168,11 @@ def _flops(shrunk: Shrunk, recipe: Recipe, run: Callable[[], Any], backward: boo
         return counter.get_total_flops() * (1 + left_out() / forward) if forward else 0.0
 
 
-def _precision(recipe: Recipe) -> torch.autocast:
+@contextmanager
+def _precision(recipe: Recipe) -> Iterator[None]:
     dtype: torch.dtype = getattr(torch, recipe.model.dtype)
-    return torch.autocast(NAME, dtype, enabled=dtype != torch.float32)
+    with remembered_casts(), torch.autocast(NAME, dtype, enabled=dtype != torch.float32):
+        yield
 
 
 @contextmanager
