@@ -101,8 +101,10 @@ class MixGRPOTrainer:
         return self.folder.lines()[0]
 
     def train(self, resume: bool = False) -> None:
-        """Train from the start, or continue from the folder's newest checkpoint."""
-        if resume:
+        """Train from the start, or continue from the folder's newest checkpoint; also where torchrun started the
+        script again after a failure.
+        """
+        if resume or (distributed.restarted() and self.folder.begun()):
             if not self.folder.recipe.is_file():
                 raise FileNotFoundError(f"{self.folder.path} holds no run to resume: call train() without resume")
             self._run.run()

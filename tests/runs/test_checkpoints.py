@@ -43,7 +43,7 @@ def test_what_was_saved_comes_back(three: Checkpoints) -> None:
     assert three.load(5).tensors["weight/a"].tolist() == [5.0] * 4
     assert three.load_weights(5)["a"].tolist() == [5.0] * 4
     assert three.load_weights(5, "average")["a"].tolist() == [0.0] * 4
-    assert three.facts(5) == {"iteration": 5, "recipe": {"seed": 3}}
+    assert three.facts(5) == {"iteration": 5, "recipe": {"seed": 3}, "processes": 1}
     assert (three.path / "latest").resolve().name == "000010"
 
 

@@ -10,7 +10,7 @@ from .bench import bench
 from .results import evaluate, export, sample
 from .serve import serve_reward
 from .show import plan, recipes
-from .train import resume, train
+from .train import BareRay, resume, train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -30,8 +30,9 @@ def main(
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
-for command in (recipes, plan, train, resume, sample, export):
+for command in (recipes, plan, resume, sample, export):
     app.command()(command)
+app.command(cls=BareRay)(train)
 app.command("eval")(evaluate)
 app.command()(bench)
 app.command("serve-reward")(serve_reward)

@@ -90,6 +90,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def restarted() -> bool:
+    """Whether the processes were ended, because one of them failed, and started again by the same launcher."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
 def device() -> torch.device:
     """The device of this process: an accelerator of its own, if the machine has any. A Mac trains on its CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)

@@ -1,7 +1,7 @@
 """Checkpoints on disk, each of them complete or not there, and never trusted unseen.
 
     checkpoints/000025/shard-*.safetensors   the tensors of a snapshot: a file from each process, its own part
-                       state.json            the iteration, and the recipe that was trained
+                       state.json            the iteration, the recipe that was trained, and by how many processes
                        manifest.json         size and SHA-256 of the files above
     checkpoints/latest                       a link to the newest one, for people: nothing reads it
 
@@ -85,7 +85,8 @@ class Checkpoints:
             written = {own.name: _fingerprint(own)}
         fingerprints = {name: entry for part in distributed.gather(written) for name, entry in part.items()}
         if first:
-            _write_json(temporary / _FACTS, {"iteration": state.iteration, "recipe": recipe})
+            facts = {"iteration": state.iteration, "recipe": recipe, "processes": distributed.world_size()}
+            _write_json(temporary / _FACTS, facts)
             _write_json(temporary / _MANIFEST, {**fingerprints, _FACTS: _fingerprint(temporary / _FACTS)})
             self._publish(temporary, self.path / name_of(state.iteration))
             for old in self.iterations()[:-keep]:
@@ -153,7 +154,7 @@ class Checkpoints:
         return {name.removeprefix(f"{kind}/"): tensor for name, tensor in tensors.items()}
 
     def facts(self, iteration: int) -> dict[str, Any]:
-        """The iteration, and the recipe that was trained."""
+        """The iteration, the recipe that was trained, and by how many processes."""
         return _read_json(self.path / name_of(iteration) / _FACTS)
 
     def set_aside_after(self, iteration: int) -> None:

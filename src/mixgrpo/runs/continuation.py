@@ -46,6 +46,11 @@ def check_changes(trained: Mapping[str, Any], recipe: Mapping[str, Any]) -> list
     return changed
 
 
+def other_processes(before: int, now: int) -> str:
+    """With fewer or more of them an iteration rounds differently and takes another time."""
+    return "" if before == now else f", with {now} process{'es' * (now > 1)} instead of {before}"
+
+
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for key in dict.fromkeys([*before, *after]):

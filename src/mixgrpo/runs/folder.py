@@ -20,6 +20,7 @@ import os
 import platform
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -40,6 +41,7 @@ from .checkpoints import Checkpoints, name_of
 if TYPE_CHECKING:  # takes seconds to import
     from peft import LoraConfig as PeftLoraConfig
 
+_PATIENCE = 10.0  # seconds
 _PACKAGES = ("mixgrpo", "torch", "diffusers", "transformers", "peft", "numpy")
 
 
@@ -66,6 +68,17 @@ class RunFolder:
     def evaluation(self, iteration: int) -> Path:
         return self.path / f"evaluation-{name_of(iteration)}.json"
 
+    def check_unused(self) -> None:
+        if self.checkpoints.iterations() or self.metrics.exists():
+            raise FileExistsError(
+                f"{self.path} holds a run already: continue it with `mixgrpo resume {self.path}`, "
+                "or name another folder"
+            )
+
+    def begun(self) -> bool:
+        """Whether there is something to continue. All processes ask together."""
+        return bool(distributed.gather(bool(self.checkpoints.iterations()) or self.metrics.exists())[0])
+
     @contextmanager
     def new_run(self, recipe: Recipe) -> Iterator[None]:
         """Begin a run here. If it fails before its first checkpoint, the folder is removed, unless it was there before:
@@ -74,6 +87,7 @@ class RunFolder:
         ours = distributed.rank() == 0 and _made(self.path)
         self.create(recipe)
         try:
+            self._check_shared()
             yield
         except BaseException:
             if ours and not self.checkpoints.iterations():
@@ -84,11 +98,7 @@ class RunFolder:
         """Done by the first process only. A folder whose run never trained an iteration can be used again."""
         if distributed.rank() != 0:
             return
-        if self.checkpoints.iterations() or self.metrics.exists():
-            raise FileExistsError(
-                f"{self.path} holds a run already: continue it with `mixgrpo resume {self.path}`, "
-                "or name another folder"
-            )
+        self.check_unused()
         self.path.mkdir(parents=True, exist_ok=True)
         environment = {
             "name": f"{self.path.name}-{secrets.token_hex(3)}",
@@ -100,6 +110,22 @@ class RunFolder:
         }
         write_json(self.path / "environment.json", environment)
         self.write_recipe(recipe)
+
+    def _check_shared(self) -> None:
+        """Each process writes its part of a checkpoint into this folder."""
+        name = distributed.gather(self.name if distributed.rank() == 0 else None)[0]
+        end = time.monotonic() + _PATIENCE
+        while not (seen := self._is_named(name)) and time.monotonic() < end:
+            time.sleep(0.2)  # a network's disk may be late
+        machines = distributed.gather(None if seen else platform.node())
+        if blind := [machine for machine in machines if machine is not None]:
+            raise FileNotFoundError(
+                f"{self.path} was made by process 1 and is not seen by {len(blind)} of {len(machines)}, on "
+                f"{', '.join(sorted(set(blind)))}: it must be on a disk that all machines share"
+            )
+
+    def _is_named(self, name: str) -> bool:
+        return (self.path / "environment.json").is_file() and self.name == name
 
     def write_prompts(self, name: str, prompts: Sequence[Prompt]) -> Path:
         """Prompts that were given as Python objects, so that the run can be continued and evaluated on them."""

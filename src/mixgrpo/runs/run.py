@@ -20,7 +20,7 @@ from mixgrpo.training.weights import TrainingStopped
 
 from .callbacks import Callback
 from .checkpoints import name_of
-from .continuation import CannotContinue, check_changes, find_checkpoint
+from .continuation import CannotContinue, check_changes, find_checkpoint, other_processes
 from .diagnosis import exploded
 from .evaluation import weighted_total
 from .evaluations import EvaluationCut, Evaluations, Means
@@ -36,6 +36,11 @@ def start(recipe: Recipe, folder: Path) -> None:
     """Begin a new run."""
     with RunFolder(folder).new_run(recipe):
         resume(recipe, folder)
+
+
+def start_or_continue(recipe: Recipe, folder: Path) -> None:
+    """For launchers, which after a failure start the same command again."""
+    (resume if RunFolder(folder).begun() else start)(recipe, folder)
 
 
 def resume(recipe: Recipe, folder: Path) -> None:
@@ -120,11 +125,14 @@ class Run:
                 f"some processes do not see checkpoint {name_of(iteration)} in {checkpoints.path}: the run's folder "
                 "must be on a disk that all nodes share"
             )
-        changed = check_changes(checkpoints.facts(iteration)["recipe"], trainer.recipe.model_dump(mode="json"))
+        facts = checkpoints.facts(iteration)
+        changed = check_changes(facts["recipe"], trainer.recipe.model_dump(mode="json"))
         trainer.restore(checkpoints.load(iteration, trainer.policy.weights.room))
         self._saved = iteration
         self.progress.say(
-            f"continuing from iteration {iteration}" + (f"; changed: {', '.join(changed)}" if changed else "")
+            f"continuing from iteration {iteration}"
+            + other_processes(facts["processes"], distributed.world_size())
+            + (f"; changed: {', '.join(changed)}" if changed else "")
         )
         lines, _ = self.folder.lines()
         self.recent.extend(line for line in lines if line["iteration"] < iteration)
