@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import namespaces
 import pytest
 from comparing import differences
 from launching import ITERATIONS, environment, finished, small_run
+
+from mixgrpo.bench import namespaces
 
 BIN = Path(sys.executable).parent
 

@@ -48,12 +48,16 @@ def recipe_of(model: str, *changes: str) -> Recipe:
     ("model", "changes"),
     [
         pytest.param("flux-dev", [FULL, NO_KL], marks=pytest.mark.long),
-        ("flux-dev", [LORA, KL, "objective.type=image-credit", "update.ema_decay=0.9"]),
+        pytest.param(
+            "flux-dev",
+            [LORA, KL, "objective.type=image-credit", "update.ema_decay=0.9"],
+            marks=pytest.mark.long,
+        ),
         ("sd35-medium", [FULL, KL, "suffix.solver=dpm++2-midpoint", "speed.keep_text_encoders=true"]),
         pytest.param("sd35-medium", [LORA, KL, "update.gradient_checkpointing=true"], marks=pytest.mark.long),
         pytest.param("sd35-large", [FULL, NO_KL, "update.ema_decay=0.9"], marks=pytest.mark.long),
         ("sd35-large", [LORA, NO_KL, "speed.share_computation=false"]),
-        ("qwen-image", [FULL, KL]),
+        pytest.param("qwen-image", [FULL, KL], marks=pytest.mark.long),
         pytest.param("qwen-image", [LORA, NO_KL, "model.guidance_scale=1"], marks=pytest.mark.long),
     ],
 )

@@ -16,7 +16,7 @@ from mixgrpo.models.flux import FLUX
 from mixgrpo.models.load import load_model
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.rewards.networks.network_reward import NetworkReward
-from mixgrpo.runs.preflight import preflight, slow_precision
+from mixgrpo.runs.preflight import preflight, slow_precision, waiting_processes
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.scoring import RewardError
 from mixgrpo.training.trainer import Trainer
@@ -96,3 +96,19 @@ def test_rounding_may_change_one_image_but_a_mistake_changes_all(mistaken: bool,
 def test_bfloat16_on_a_cpu_without_units_for_it_is_named(dtype: str, capability: str, words: str | None) -> None:
     advice = slow_precision(dtype, capability)
     assert advice is None if words is None else words in (advice or "")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "changes", "processes", "waits"),
+    [
+        (32, ["update.minibatches=4"], 32, True),
+        (32, ["update.minibatches=4", "update.split_groups=true"], 32, False),
+        (32, ["update.minibatches=4"], 8, False),
+        (2, ["update.minibatches=4"], 1, False),
+    ],
+)
+def test_processes_without_a_part_of_each_minibatch_are_named(
+    prompts: int, changes: list[str], processes: int, waits: bool
+) -> None:
+    recipe = load_recipe("scenes", [f"rollout.prompts={prompts}", *changes])
+    assert bool(waiting_processes(recipe, processes)) is waits

@@ -110,19 +110,20 @@ def test_a_second_run_in_the_same_folder_is_refused(finished: Path) -> None:
 
 
 def test_eval_compares_before_and_after_from_the_same_noise(finished: Path) -> None:
-    """Whoever draws them: one process, or two with a share each."""
-    shared, result = (
-        json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json", "--processes", processes))
-        for processes in ("2", "1")
-    )
+    result = json.loads(mixgrpo_here("eval", str(finished), "--prompts", "7", "--json", "--processes", "1"))
     overall = result["rewards"]["scenes"]["overall"]
-    for column in ("base", "tuned"):
-        mean = shared["rewards"]["scenes"]["overall"][column]["mean"]
-        assert mean == pytest.approx(overall[column]["mean"], abs=1e-2)
     assert overall["gain"]["count"] == 7
     assert overall["gain"]["mean"] == pytest.approx(overall["tuned"]["mean"] - overall["base"]["mean"], abs=1e-6)
-    assert "scenes" in mixgrpo_here("eval", str(finished), "--prompts", "7", "--processes", "1")
     assert Image.open(result["pictures"]).width == 4 * (2 * 128 + 4) + 5 * 14  # four columns of two pictures
+
+
+@pytest.mark.long
+def test_eval_by_two_processes_is_the_same(finished: Path) -> None:
+    alone = json.loads(mixgrpo_here("eval", str(finished), "--prompts", "7", "--json", "--processes", "1"))
+    shared = json.loads(mixgrpo("eval", str(finished), "--prompts", "7", "--json", "--processes", "2"))
+    for column in ("base", "tuned"):
+        one, other = (result["rewards"]["scenes"]["overall"][column]["mean"] for result in (alone, shared))
+        assert one == pytest.approx(other, abs=1e-2)
 
 
 def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_sample_writes_a_picture_a_prompt(finished: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["000-a-red-star.png", "001-two-circles.png"]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 def test_an_interrupted_run_resumes_exactly(
     finished: Path, small: list[str], tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -171,7 +172,13 @@ def test_an_interrupted_run_resumes_exactly(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("launch", [["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"], []])
+@pytest.mark.parametrize(
+    "launch",
+    [
+        pytest.param(["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"], marks=pytest.mark.long),
+        [],
+    ],
+)
 def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: Path, launch: list[str]) -> None:
     """Under torchrun or by themselves: one folder, the same prompts and noise, a share of the work each."""
     by_themselves = [] if launch else ["--processes", "2"]

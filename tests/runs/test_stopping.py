@@ -32,7 +32,7 @@ def test_a_process_that_waits_for_others_answers_at_once() -> None:
     assert process.stdout.readline() == "stopping before the next iteration; a second signal stops at once\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "stopping at once; the last checkpoint stays\n"
-    assert process.wait(10) == 130
+    assert process.wait(10) in (130, -signal.SIGINT)  # by itself, or by the exception if the wait was interrupted
 
 
 class Interrupt(Callback):

@@ -65,6 +65,6 @@ def test_the_vae_reconstructs_rendered_images(model: FlowModel) -> None:
 
 
 def test_the_accuracy_leaves_room_for_training(model: FlowModel) -> None:
-    """Measured on a quarter of the held-out set. `make pretrain` measures all of it."""
-    requests = evaluation_requests()[::4]
+    """Measured on an eighth of the held-out set. `make pretrain` measures all of it."""
+    requests = evaluation_requests()[::8]
     assert 0.3 < accuracy(requests, sample(model, requests))["overall"]["strict"] < 0.7

@@ -125,9 +125,34 @@ def test_every_rank_keeps_its_own_images_of_the_same_split() -> None:
         assert sorted(n for part in parts for n in part.images) == [0, 1, 2, 3]
 
 
+def test_every_rank_has_images_in_each_minibatch() -> None:
+    """Its groups follow each other. With as many groups as mini-batches they stay whole."""
+    ranks = [[group(rank, *range(3 * g, 3 * g + 3)) for g in range(4)] for rank in range(3)]
+    for rank in range(3):
+        parts = minibatches([one for own in ranks for one in own], 4, "key", rank)
+        assert [len(part.images) for part in parts] == [3, 3, 3, 3]
+        assert all(len({image // 3 for image in part.images}) == 1 for part in parts)
+
+
+def test_groups_are_split_where_a_rank_has_fewer_than_there_are_minibatches() -> None:
+    ranks = [group(rank, *range(12)) for rank in range(8)]
+    idle = [len(part.images) for part in minibatches(ranks, 4, "key", 0)]
+    assert sorted(idle) == [0, 0, 0, 12]
+    parts = minibatches(ranks, 4, "key", 0, split_groups=True)
+    assert [(len(part.images), part.size) for part in parts] == [(3, 24)] * 4
+    assert sorted(number for part in parts for number in part.images) == [*range(12)]
+    assert parts != minibatches(ranks, 4, "another", 0, split_groups=True)
+
+
+def test_what_is_left_over_is_split() -> None:
+    parts = minibatches([group(0, *range(4 * g, 4 * g + 4)) for g in range(3)], 2, "key", rank=0)
+    assert [part.size for part in parts] == [6, 6]
+    assert sorted(number for part in parts for number in part.images) == [*range(12)]
+
+
 def test_a_group_may_have_lost_some_of_its_images() -> None:
     parts = minibatches([group(0, 0, 1, 2), group(0, 4, 5)], 2, "key", rank=0)
-    assert sorted(sorted(part.images) for part in parts) in ([[0, 1, 2], [4, 5]], [[0, 1], [2, 4, 5]])
+    assert sorted(sorted(part.images) for part in parts) == [[0, 1, 2], [4, 5]]
 
 
 def test_one_group_is_split_if_there_are_more_minibatches_than_groups() -> None:

@@ -69,14 +69,23 @@ def images_per_gpu(recipe: Recipe, gpus: int) -> int:
     return -(-recipe.rollout.prompts // gpus) * recipe.rollout.group_size
 
 
+def learned_per_gpu(recipe: Recipe, gpus: int) -> int:
+    """The images that it has of a mini-batch: whole groups, or a part of each."""
+    prompts, group = images_per_gpu(recipe, gpus) // recipe.rollout.group_size, recipe.rollout.group_size
+    if recipe.update.split_groups:
+        return -(-prompts * group // recipe.update.minibatches)
+    if recipe.rollout.prompts < recipe.update.minibatches:  # they are cut
+        return -(-recipe.rollout.prompts * group // recipe.update.minibatches)
+    return -(-prompts // recipe.update.minibatches) * group
+
+
 def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     shards, offload = layout.shards, recipe.parallel.offload
     compute = getattr(torch, recipe.model.dtype).itemsize
     on_gpu = 0 if offload and layout.gathers else 1 / shards
     images = images_per_gpu(recipe, layout.gpus)
     rows = min(recipe.rollout.micro_batch, images)
-    # A mini-batch takes images of all GPUs, as many of one as there happen to be.
-    learned = min(rows, -(-recipe.rollout.prompts * recipe.rollout.group_size // recipe.update.minibatches))
+    learned = min(rows, learned_per_gpu(recipe, layout.gpus))
     uses_reference = recipe.objective.kl_weight > 0
     own_reference = uses_reference and recipe.tune == "full"
     kept_per_step = 3 if recipe.objective.type == "image-credit" else 2

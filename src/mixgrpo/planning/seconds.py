@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
+from mixgrpo.objectives.build import build_objective
 from mixgrpo.recipe.pricing import counting_grid
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.sampling.plan import Plan
 
-from .memory import Layout, images_per_gpu
+from .memory import Layout, images_per_gpu, learned_per_gpu
 from .tracing import Traced
 
 _REDUCED = 4
@@ -43,6 +45,8 @@ class Work:
     copied: float = 0.0
     """Bytes of its offloaded shares."""
     overlaps: bool = True
+    scattered: float = 0.0
+    """Bytes of those sent that are gradients on the way to the process that keeps their sum."""
 
     def seconds(self, rates: Rates) -> float:
         compute, link, bus = self.flops / rates.flops, self.sent / rates.link, self.copied / rates.bus
@@ -50,44 +54,75 @@ class Work:
 
 
 def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
-    """By stage."""
+    """By stage, on the GPU that has the most to do."""
     images, group = images_per_gpu(recipe, layout.gpus), recipe.rollout.group_size
-    prompts, micro = images // group, recipe.rollout.micro_batch
-    shared = recipe.speed.share_computation and recipe.rollout.shared_noise
-    plan = recipe.plan_at(0, counting_grid(recipe))
-    price = plan.price(group, shared)
-
-    def calls(common: int, own: int) -> int:
-        """Of the network, for so many steps that groups have in common and that images have for themselves."""
-        return common * -(-(prompts if shared else images) // micro) + own * -(-images // micro)
-
-    common_trained = sum(step < plan.num_common for step in plan.trained)
-    forwards = calls(plan.num_common, len(plan.steps) - plan.num_common)
-    passes = calls(common_trained, len(plan.trained) - common_trained)
-    extra = (recipe.update.minibatches > 1) + (recipe.objective.kl_weight > 0)  # old velocities, and the reference's
-    gathered = gathered_bytes(traced, recipe, layout)
+    objective = build_objective(recipe.objective)
+    calls = _calls(recipe, images // group, images)
+    learned = learned_per_gpu(recipe, layout.gpus)
+    steps = recipe.update.minibatches
+    passes = steps * _trained_calls(recipe, -(-learned // group), learned)
+    old = _trained_calls(recipe, images // group, images) if objective.uses_old_policy and steps > 1 else 0
+    reference = passes if objective.uses_reference else 0
+    plan, shared = _plan(recipe), _shares(recipe)
+    trained = plan.price(group, shared).update_passes  # states an image
+    flops = steps * learned * trained * traced.learn.flops
+    flops += ((old > 0) * images + (reference > 0) * steps * learned) * trained * traced.forward.flops
+    blocks, root = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)
     overlaps = layout.shards > 1
-    flops = images * price.rollout_calls * traced.forward.flops
-    rollout = Work(flops, forwards * gathered, forwards * share, overlaps)
-    update = Work(
-        images * price.update_passes * (traced.learn.flops + extra * traced.forward.flops),
-        passes * ((2 + extra) * gathered + scattered_bytes(traced, layout)) + gradient_bytes(traced, recipe, layout),
-        passes * ((2 + extra) * share + gradients),
-        overlaps,
-    )
     return {
-        "encode": Work(prompts * traced.encode.flops),
-        "rollout": rollout,
+        "encode": Work(images // group * traced.encode.flops),
+        "rollout": Work(
+            images * plan.price(group, shared).rollout_calls * traced.forward.flops,
+            calls * blocks + root,
+            calls * share,
+            overlaps,
+        ),
         "decode": Work(images * traced.decode.flops),
-        "update": update,
+        "update": Work(
+            flops,
+            (2 * passes + old + reference) * blocks
+            + passes * (root + scattered_bytes(traced, layout))
+            + gradient_bytes(traced, recipe, layout),
+            (2 * passes + old + reference) * share + passes * gradients,
+            overlaps,
+            scattered=passes * scattered_bytes(traced, layout),
+        ),
     }
 
 
-def gathered_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> float:
-    """That a GPU sends so that all have the whole network once: its share, to each of the others."""
+def _plan(recipe: Recipe) -> Plan:
+    return recipe.plan_at(0, counting_grid(recipe))
+
+
+def _shares(recipe: Recipe) -> bool:
+    """Whether the images of a group have their first steps in common, and they are computed once."""
+    return recipe.speed.share_computation and recipe.rollout.shared_noise
+
+
+def _calls(recipe: Recipe, prompts: int, images: int) -> int:
+    """Of the network in a rollout."""
+    plan, micro = _plan(recipe), recipe.rollout.micro_batch
+    common = plan.num_common * -(-(prompts if _shares(recipe) else images) // micro)
+    return common + (len(plan.steps) - plan.num_common) * -(-images // micro)
+
+
+def _trained_calls(recipe: Recipe, prompts: int, images: int) -> int:
+    """Forward and backward passes for what is learned from these images."""
+    plan, micro = _plan(recipe), recipe.rollout.micro_batch
+    common = sum(step < plan.num_common for step in plan.trained)
+    own = (len(plan.trained) - common) * -(-images // micro)
+    return common * -(-(prompts if _shares(recipe) else images) // micro) + own
+
+
+def gathered_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> tuple[float, float]:
+    """That a GPU sends so that all have the blocks once, for a call, and what lies outside them, which stays for a
+    rollout and until a backward pass: its share, to each of the others. Backward passes of a network that is trained
+    in part need not gather all of it: then this is the most.
+    """
     itemsize: int = getattr(torch, recipe.model.dtype).itemsize
-    return itemsize * traced.parameters * (layout.shards - 1) / layout.shards
+    sent = itemsize * (layout.shards - 1) / layout.shards
+    return sent * (traced.parameters - traced.outside_blocks), sent * traced.outside_blocks
 
 
 def offloaded_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> tuple[float, float]:

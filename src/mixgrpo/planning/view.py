@@ -40,6 +40,7 @@ def gpus_as_json(fitted: Fitted, gpus: Gpus, rates: Rates) -> dict[str, Any]:
             stage: {
                 "flops": part.flops,
                 "sent_bytes": part.sent,
+                "scattered_bytes": part.scattered,
                 "copied_bytes": part.copied,
                 "seconds": part.seconds(rates),
             }

@@ -154,6 +154,10 @@ class UpdateConfig(Section):
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), strict=False)
     minibatches: int = Field(default=1, ge=1, le=100_000)
     """Mini-batches that an iteration's images are split into; each is one optimizer step."""
+    split_groups: bool = False
+    """Give each mini-batch a part of every group, instead of whole groups. For fewer prompts a process than there are
+    mini-batches: with whole groups, most processes would have nothing to do in each.
+    """
     max_grad_norm: float = Field(default=1.0, ge=1e-8, le=1e12)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is evaluated and exported instead of them."""

@@ -8,6 +8,7 @@
     evaluation prompts can be drawn and scored
     on an accelerator: the peak memory of one full micro-batch; on a CPU: whether other work takes its cores, and
     whether it has units for bfloat16
+    whether all processes have something to learn from in each mini-batch
 
 The weights are restored afterwards.
 """
@@ -22,6 +23,7 @@ from torch import Tensor
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.parallel import distributed
 from mixgrpo.parallel.sharding import local
+from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.networks.network_reward import NetworkReward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import ode_plan
@@ -92,7 +94,19 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
             yield Finding("cores are free", busy)
         if slow := slow_precision(trainer.recipe.model.dtype, torch.backends.cpu.get_cpu_capability()):
             yield Finding("the precision suits this CPU", slow)
+    if waiting := waiting_processes(trainer.recipe, distributed.world_size()):
+        yield Finding("all processes learn at once", waiting)
     trainer.policy.weights.reset(before)
+
+
+def waiting_processes(recipe: Recipe, processes: int) -> str | None:
+    prompts, update = recipe.rollout.prompts / processes, recipe.update
+    if processes == 1 or update.split_groups or prompts >= update.minibatches:
+        return None
+    return (
+        f"{update.minibatches} mini-batches of whole groups, {prompts:g} groups a process: in each some have none and "
+        "wait for the others. update.split_groups=true gives all a part"
+    )
 
 
 def slow_precision(dtype: str, capability: str) -> str | None:

@@ -175,7 +175,8 @@ class Trainer:
         groups = [[ImageRef(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
         with_skipped = sum(finite for _, finite in per_rank) / max(1, sum(map(len, groups)))
-        split = minibatches(groups, settings.minibatches, f"{self.recipe.seed}/{k}", distributed.rank())
+        key, rank = f"{self.recipe.seed}/{k}", distributed.rank()
+        split = minibatches(groups, settings.minibatches, key, rank, settings.split_groups)
         self.policy.weights.optimizer.zero_grad()  # an interrupted update may have left some
         for number, minibatch in enumerate(split):
             selections = select(terms, minibatch.images, micro_batch, together=together)

@@ -9,7 +9,6 @@ at a time, and the gradient is accumulated:
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -65,19 +64,25 @@ class Minibatch:
     """Number of images over all ranks."""
 
 
-def minibatches(groups: Sequence[Sequence[ImageRef]], count: int, key: str, rank: int) -> list[Minibatch]:
-    """Split the images of all ranks into mini-batches: groups in random order, kept together as far as possible, so
-    that what a group shares is computed once. Every rank computes the same split and keeps its own images.
+def minibatches(
+    groups: Sequence[Sequence[ImageRef]], count: int, key: str, rank: int, split_groups: bool = False
+) -> list[Minibatch]:
+    """Split the images of all ranks into mini-batches, of which every rank computes all and keeps its own images.
+
+    Each mini-batch gets whole groups, one of every `count` that follow each other, so that what a group shares is
+    computed once and every rank, which has groups that follow each other, has some in each. Groups that are left over
+    are cut into `count` parts; all of them, with `split_groups`.
     """
-    order = [*groups]
-    random.Random(key).shuffle(order)
-    images = [image for group in order for image in group]
-    bounds = [round(i * len(images) / count) for i in range(count + 1)]
-    return [
-        Minibatch([image.number for image in images[start:end] if image.rank == rank], end - start)
-        for start, end in pairwise(bounds)
-        if end > start
-    ]
+    draw = random.Random(key)
+    parts: list[list[ImageRef]] = [[] for _ in range(count)]
+    whole = 0 if split_groups else len(groups) // count * count
+    for start in range(0, whole, count):
+        for part, group in zip(draw.sample(parts, count), groups[start : start + count], strict=True):
+            part += group
+    left = [image for group in groups[whole:] for image in draw.sample([*group], len(group))]
+    for number, image in enumerate(left):
+        parts[number % count].append(image)
+    return [Minibatch([image.number for image in part if image.rank == rank], len(part)) for part in parts if part]
 
 
 def select(terms: Sequence[Term], images: Sequence[int], micro_batch: int, *, together: bool) -> list[list[Selection]]:

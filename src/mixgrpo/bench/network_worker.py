@@ -1,0 +1,45 @@
+"""One of the processes of `bench.network`: a few iterations, then what it sent and how long they took, as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mixgrpo.data.sources import train_prompts
+from mixgrpo.models.load import load_model
+from mixgrpo.parallel import distributed
+from mixgrpo.recipe.load import load_recipe
+from mixgrpo.training.policy import make_policy
+from mixgrpo.training.trainer import Trainer
+
+from .namespaces import DEVICE
+from .network import ITERATIONS, RECIPE, WARMUP
+
+_SENT = Path(f"/sys/class/net/{DEVICE}/statistics/tx_bytes")
+
+
+def main(changes: list[str]) -> None:
+    with distributed.processes():
+        recipe = load_recipe(RECIPE, changes)
+        prompts = train_prompts(recipe.prompts.train, recipe.seed, 16)
+        rewards = dict.fromkeys(recipe.rewards, _different)  # so that every group teaches
+        trainer = Trainer(recipe, make_policy(load_model(recipe.model), recipe), rewards, prompts)
+        for _ in range(WARMUP):
+            trainer.iterate()
+        distributed.gather(None)
+        begin, before = time.monotonic(), int(_SENT.read_text())
+        for _ in range(ITERATIONS):
+            trainer.iterate()
+        distributed.gather(None)
+        seconds, sent = time.monotonic() - begin, int(_SENT.read_text()) - before
+    print(json.dumps({"seconds": seconds / ITERATIONS, "sent_bytes": sent / ITERATIONS}))
+
+
+def _different(images: Sequence[Any], prompts: Sequence[str], **metadata: Any) -> list[float]:
+    return [float(number) for number in range(len(images))]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
