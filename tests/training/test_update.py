@@ -50,6 +50,7 @@ def gradient(
             old=None,
             first=True,
             stats=stats,
+            before_backward=lambda last: None,
         )
     flat = torch.cat(
         [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in network.parameters()]

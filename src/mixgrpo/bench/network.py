@@ -2,8 +2,8 @@
 
     python -m mixgrpo.bench.network docs/results/network.json
 
-Machines are network namespaces of this one, a process on each, whose cables `tc` slows down. What a process sends is
-counted by its network device. Beside it: what the plan says of the bytes, and what this says of the seconds:
+Machines are network namespaces of this one, a process on each, whose cables `tc` and a switch slow down. What a process
+sends is counted by its network device. Beside it: what the plan says of the bytes, and what this says of the seconds:
 
     seconds = those without a limit + bytes / rate + rounds * delay
 
@@ -39,10 +39,6 @@ class Network(NamedTuple):
     delay: float = 0.0
     """Milliseconds, one way."""
 
-    @property
-    def shape(self) -> str | None:
-        return None if self.mbit is None else f"netem delay {self.delay}ms rate {self.mbit}mbit limit 100000"
-
 
 class Case(NamedTuple):
     shard: str
@@ -54,7 +50,7 @@ class Case(NamedTuple):
 
 
 CASES = (Case("none", 2), Case("full", 2), Case("none", 4), Case("full", 4))
-NETWORKS = (Network(None), Network(10_000, 20), Network(1000, 1), Network(200, 5))
+NETWORKS = (Network(None), Network(1000, 20), Network(1000), Network(200), Network(200, 5))
 
 
 def measured(case: Case, network: Network) -> list[dict[str, Any]]:
@@ -62,7 +58,7 @@ def measured(case: Case, network: Network) -> list[dict[str, Any]]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={case.machines}", "--nproc-per-node=1"]
     torchrun += [f"--master-addr={address(0)}"]
     own = {**os.environ, "GLOO_SOCKET_IFNAME": DEVICE, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    with machines(case.machines, network.shape) as names:
+    with machines(case.machines, network.mbit, network.delay) as names:
         processes = [
             subprocess.Popen(
                 on(name, [*torchrun, f"--node-rank={number}", "-m", "mixgrpo.bench.network_worker", *case.changes]),

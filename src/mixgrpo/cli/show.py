@@ -15,7 +15,8 @@ from .arguments import Overrides, RecipeName, loaded
 
 # What FLUX.1's network reached on an H200 in bfloat16, with LoRA at 720 x 720: 346 in the rollout, 306 in the update.
 _TFLOPS = 300.0
-_LINK_GBPS = 2000.0  # between the GPUs of a machine, by NVLink; 400 is usual between machines
+_LINK_GBPS = 2000.0  # between the GPUs of a machine, by NVLink
+_NETWORK_GBPS = 3200.0  # of a machine with eight adapters of 400 Gbit/s
 _BUS_GBPS = 200.0  # PCIe 4.0 with 16 lanes
 
 
@@ -37,7 +38,8 @@ def plan(
     per_machine: Annotated[int, typer.Option(min=1, help="GPUs in a machine.")] = 8,
     fit: Annotated[bool, typer.Option("--fit", help="Find the smallest changes that make it fit.")] = False,
     tflops: Annotated[float, typer.Option(min=0.001, help="TFLOP/s that each GPU reaches.")] = _TFLOPS,
-    link_gbps: Annotated[float, typer.Option(min=0.001, help="Gbit/s between GPUs.")] = _LINK_GBPS,
+    link_gbps: Annotated[float, typer.Option(min=0.001, help="Gbit/s between a machine's GPUs.")] = _LINK_GBPS,
+    network_gbps: Annotated[float, typer.Option(min=0.001, help="Gbit/s from a machine to others.")] = _NETWORK_GBPS,
     bus_gbps: Annotated[
         float, typer.Option(min=0.001, help="Gbit/s between a GPU and its machine's memory, for parallel.offload.")
     ] = _BUS_GBPS,
@@ -57,7 +59,7 @@ def plan(
     shown = plan_as_json(settings, iteration) if as_json else {}
     if gpus is not None:
         machine = (gpus, _bytes(gpu_memory), per_machine)
-        rates = (tflops * 1e12, link_gbps * 1e9 / 8, bus_gbps * 1e9 / 8)
+        rates = (tflops * 1e12, *(gbps * 1e9 / 8 for gbps in (link_gbps, network_gbps, bus_gbps)))
         shown["per_gpu"] = _on_gpus(recipe, overrides or [], machine, rates, fit, as_json)
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
@@ -67,7 +69,7 @@ def _on_gpus(
     recipe: str,
     overrides: Sequence[str],
     machine: tuple[int, float, int],
-    rates: tuple[float, float, float],
+    rates: tuple[float, ...],
     fit: bool,
     as_json: bool,
 ) -> dict[str, Any]:

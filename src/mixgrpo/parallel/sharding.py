@@ -7,7 +7,7 @@ made by all processes together, in the same order.
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -79,6 +79,15 @@ def shard(
         # Each process's loss is its share of the mean over all of them: gradients are summed, as without sharding.
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)
+
+
+def sum_between_machines(networks: Iterable[nn.Module], now: bool) -> None:
+    """Whether the backward passes that follow sum gradients between machines, or leave that to a later one. Within a
+    machine each of them does.
+    """
+    for network in networks:
+        if isinstance(network, FSDPModule):
+            network.set_requires_all_reduce(now)
 
 
 def local(tensor: Tensor) -> Tensor:

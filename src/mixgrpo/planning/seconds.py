@@ -1,9 +1,10 @@
 """How long an iteration takes, from counted operations and bytes at stated rates.
 
-    a stage with sharding: max(operations / rate, bytes / link, offloaded bytes / bus), because blocks are fetched while
+    sending = max(bytes / link, bytes that leave the machine / network)
+    a stage with sharding: max(operations / rate, sending, offloaded bytes / bus), because blocks are fetched while
                            others compute
     the same on one GPU:   operations / rate + offloaded bytes / bus, because torch then copies a block when it runs it
-    gradients without sharding: bytes / link on top, once a step of the optimizer
+    gradients without sharding: sending on top, once a step of the optimizer
 
 The longest of all GPUs' shares counts. Rewards, copies between memories and checkpoints are not in it.
 """
@@ -30,7 +31,9 @@ class Rates:
 
     flops: float
     link: float
-    """Bytes, to and from other GPUs."""
+    """Bytes, to other GPUs of the machine."""
+    network: float
+    """Bytes, from the whole machine to others."""
     bus: float
     """Bytes, to and from the machine's memory."""
 
@@ -42,6 +45,8 @@ class Work:
     flops: float
     sent: float = 0.0
     """Bytes that it sends, and receives."""
+    leaves: float = 0.0
+    """Bytes that leave its machine. A ring over all GPUs leaves a machine once, whatever the number of its GPUs."""
     copied: float = 0.0
     """Bytes of its offloaded shares."""
     overlaps: bool = True
@@ -49,8 +54,9 @@ class Work:
     """Bytes of those sent that are gradients on the way to the process that keeps their sum."""
 
     def seconds(self, rates: Rates) -> float:
-        compute, link, bus = self.flops / rates.flops, self.sent / rates.link, self.copied / rates.bus
-        return max(compute, link, bus) if self.overlaps else compute + link + bus
+        compute, bus = self.flops / rates.flops, self.copied / rates.bus
+        sending = max(self.sent / rates.link, self.leaves / rates.network)
+        return max(compute, sending, bus) if self.overlaps else compute + sending + bus
 
 
 def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
@@ -69,24 +75,27 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     flops += ((old > 0) * images + (reference > 0) * steps * learned) * trained * traced.forward.flops
     blocks, root = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)
-    overlaps = layout.shards > 1
+    scattered, summed = passes * scattered_bytes(traced, layout), steps * summed_bytes(traced, layout)
+    drawing = calls * blocks + root
+    learning = (2 * passes + old + reference) * blocks + passes * root + scattered
+    together = layout.gpus > layout.per_machine and layout.sharding != "hybrid"  # one ring over all machines
     return {
         "encode": Work(images // group * traced.encode.flops),
         "rollout": Work(
             images * plan.price(group, shared).rollout_calls * traced.forward.flops,
-            calls * blocks + root,
-            calls * share,
-            overlaps,
+            drawing,
+            leaves=drawing * together,
+            copied=calls * share,
+            overlaps=layout.shards > 1,
         ),
         "decode": Work(images * traced.decode.flops),
         "update": Work(
             flops,
-            (2 * passes + old + reference) * blocks
-            + passes * (root + scattered_bytes(traced, layout))
-            + gradient_bytes(traced, recipe, layout),
-            (2 * passes + old + reference) * share + passes * gradients,
-            overlaps,
-            scattered=passes * scattered_bytes(traced, layout),
+            learning + summed,
+            leaves=(learning + summed) * together or summed * layout.shards * (layout.sharding == "hybrid"),
+            copied=(2 * passes + old + reference) * share + passes * gradients,
+            overlaps=layout.shards > 1,
+            scattered=scattered,
         ),
     }
 
@@ -134,20 +143,15 @@ def offloaded_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> tuple[flo
 
 
 def scattered_bytes(traced: Traced, layout: Layout) -> float:
-    """Of the gradients of one backward pass with sharding: each GPU gets the sum of its share, and between machines
-    the shares are summed by a ring.
+    """Of the gradients of one backward pass with sharding: each GPU gets the sum of its share."""
+    return _REDUCED * traced.trained * (layout.shards - 1) / layout.shards
+
+
+def summed_bytes(traced: Traced, layout: Layout) -> float:
+    """Of gradients that GPUs have the same share of, once a step of the optimizer: of all gradients without sharding,
+    between machines with the hybrid form.
     """
-    if layout.shards == 1:
-        return 0.0
-    within = _REDUCED * traced.trained * (layout.shards - 1) / layout.shards
-    return within + _ring(_REDUCED * traced.trained / layout.shards, layout.replicas)
-
-
-def gradient_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> float:
-    """Of all gradients, once a step of the optimizer, without sharding."""
-    if layout.gathers:
-        return 0.0
-    return recipe.update.minibatches * _ring(_REDUCED * traced.trained, layout.gpus)
+    return _ring(_REDUCED * traced.trained / layout.shards, layout.replicas)
 
 
 def _ring(size: float, members: int) -> float:

@@ -35,11 +35,13 @@ def gpus_as_json(fitted: Fitted, gpus: Gpus, rates: Rates) -> dict[str, Any]:
         "fits": fitted.fits,
         "tflops": rates.flops / _TERA,
         "link_gbps": rates.link * _PER_GBIT,
+        "network_gbps": rates.network * _PER_GBIT,
         "bus_gbps": rates.bus * _PER_GBIT,
         "work": {
             stage: {
                 "flops": part.flops,
                 "sent_bytes": part.sent,
+                "leaving_bytes": part.leaves,
                 "scattered_bytes": part.scattered,
                 "copied_bytes": part.copied,
                 "seconds": part.seconds(rates),
@@ -84,19 +86,19 @@ def _memory_table(fitted: Fitted) -> Table:
 
 
 def _time_table(fitted: Fitted, rates: Rates) -> Table:
-    table = Table(
-        "an iteration", *map(_column, ("PFLOP", "GB sent", "GB offloaded", "seconds")), box=None, pad_edge=False
-    )
+    columns = map(_column, ("PFLOP", "GB sent", "GB left machine", "GB offloaded", "seconds"))
+    table = Table("an iteration", *columns, box=None, pad_edge=False)
     total = 0.0
     for name, work in work_of(fitted.traced, fitted.recipe, fitted.layout).items():
         seconds = work.seconds(rates)
         total += seconds
-        sizes = (work.flops / 1e15, work.sent / _GB, work.copied / _GB)
-        table.add_row(name, f"{sizes[0]:.2f}", f"{sizes[1]:.1f}", f"{sizes[2]:.1f}", f"{seconds:.1f}")
-    table.add_row("[bold]sum[/]", "", "", "", f"[bold]{total:.1f}[/]")
+        sizes = (f"{size / _GB:.1f}" for size in (work.sent, work.leaves, work.copied))
+        table.add_row(name, f"{work.flops / 1e15:.2f}", *sizes, f"{seconds:.1f}")
+    table.add_row("[bold]sum[/]", "", "", "", "", f"[bold]{total:.1f}[/]")
     table.caption = (
-        f"at {rates.flops / _TERA:g} TFLOP/s, {rates.link * _PER_GBIT:g} Gbit/s between GPUs and "
-        f"{rates.bus * _PER_GBIT:g} Gbit/s to the machine's memory; without rewards"
+        f"at {rates.flops / _TERA:g} TFLOP/s; Gbit/s: {rates.link * _PER_GBIT:g} between GPUs, "
+        f"{rates.network * _PER_GBIT:g} between machines, {rates.bus * _PER_GBIT:g} to a machine's memory; "
+        "without rewards"
     )
     return table
 

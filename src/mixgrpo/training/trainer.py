@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from mixgrpo.objectives.advantages import advantages, group_std, has_signal
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel import distributed
+from mixgrpo.parallel.sharding import sum_between_machines
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise
@@ -192,6 +194,7 @@ class Trainer:
                     old=old,
                     first=number == 0,
                     stats=stats,
+                    before_backward=partial(sum_between_machines, self.model.networks.values()),
                 )
             try:
                 norms.append(self.policy.weights.step(self.learning_rate(k)))

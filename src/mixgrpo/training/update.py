@@ -7,7 +7,7 @@ at a time, and the gradient is accumulated:
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,12 +126,17 @@ def accumulate(
     old: Sequence[Tensor] | None,
     first: bool,
     stats: UpdateStats,
+    before_backward: Callable[[bool], None],
 ) -> None:
     """Add the gradient of what is selected of each term. The mean is over `total`, which counts all processes. `old`:
     the old policy's velocities, None if the current policy is the old one. `first`: nothing has been learned yet.
+    `before_backward` is told whether the pass is the last one.
     """
+    left = sum(map(len, selections))
     for number, (term, selected) in enumerate(zip(terms, selections, strict=True)):
         for selection in selected:
+            left -= 1
+            before_backward(left == 0)
             velocities = _velocities(
                 model, objective, term, selection, conditioning, reference, None if old is None else old[number]
             )
