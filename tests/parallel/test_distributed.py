@@ -44,6 +44,19 @@ with training_errors(), distributed.processes():
     distributed.gather(1)  # its connection breaks
 """
 
+_ROWS = """
+import torch
+from mixgrpo.parallel import distributed
+with distributed.processes():
+    rank = distributed.rank()
+    own = [number for group in distributed.local_range(3) for number in (10 * group, 10 * group + 1)]
+    rows = distributed.gather_rows(torch.tensor(own), 3)
+    assert rows.tolist() == [0, 1, 10, 11, 20, 21], rows
+    assert distributed.total(rank + 1) == 3
+    assert distributed.largest([rank, 5 - rank]) == [1, 5]
+    assert distributed.anywhere(rank == 1) and not distributed.anywhere(False)
+"""
+
 _SUM = """
 import torch
 from mixgrpo.parallel import distributed
@@ -67,7 +80,9 @@ def run(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("script", [_LEAVE, _SUM], ids=["they leave together", "sums in buckets"])
+@pytest.mark.parametrize(
+    "script", [_LEAVE, _SUM, _ROWS], ids=["they leave together", "sums in buckets", "rows, totals and maxima"]
+)
 def test_two_processes(tmp_path: Path, script: str) -> None:
     done = run(tmp_path, script)
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ Tensors on an accelerator travel by its own library (on CUDA: NCCL), Python obje
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,9 +111,10 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def local_range(count: int) -> range:
-    """Which of `count` groups belong to this rank: contiguous, and as evenly split as possible."""
-    bounds = [round(i * count / world_size()) for i in (rank(), rank() + 1)]
+def local_range(count: int, of_rank: int | None = None) -> range:
+    """Which of `count` groups belong to this rank, or another: contiguous, and as evenly split as possible."""
+    own = rank() if of_rank is None else of_rank
+    bounds = [round(i * count / world_size()) for i in (own, own + 1)]
     return range(*bounds)
 
 
@@ -147,8 +148,42 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
+def gather_rows(rows: Tensor, count: int) -> Tensor:
+    """All `count` groups' rows in their order, from the ranks that `local_range` gives them to."""
+    if not dist.is_initialized():
+        return rows
+    of_a_group = len(rows) // len(local_range(count))
+    sizes = [of_a_group * len(local_range(count, of_rank)) for of_rank in range(world_size())]
+    padded_rows = torch.zeros(max(sizes), *rows.shape[1:], dtype=rows.dtype)
+    padded_rows[: len(rows)] = rows
+    gathered = torch.empty(world_size() * max(sizes), *rows.shape[1:], dtype=rows.dtype)
+    dist.all_gather_into_tensor(gathered, padded_rows)
+    return torch.cat([part[:size] for part, size in zip(torch.split(gathered, max(sizes)), sizes, strict=True)])
+
+
+def total(number: int) -> int:
+    """Of all ranks."""
+    result = torch.tensor(number)
+    if dist.is_initialized():
+        dist.all_reduce(result)
+    return int(result)
+
+
+def largest(values: Sequence[float]) -> list[float]:
+    """Of each of these numbers, the largest of all ranks."""
+    most = torch.tensor([*values], dtype=torch.float64)
+    if dist.is_initialized():
+        dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    return [float(value) for value in most]
+
+
+def anywhere(true: bool) -> bool:
+    """Whether it is true on any rank."""
+    return largest([true])[0] > 0
+
+
 def gather(value: Any) -> list[Any]:
-    """A small object from each rank, in rank order."""
+    """A small object from each rank, in rank order: for what is rare, or said once."""
     if not dist.is_initialized():
         return [value]
     per_rank: list[Any] = [None] * world_size()

@@ -120,7 +120,7 @@ class Evaluations:
     def _until_a_signal(self, images: Iterable[tuple[range, Tensor]]) -> Iterator[tuple[range, Tensor]]:
         together = self._trainer.policy.sharded  # then no process may go on without the others
         for batch in images:
-            if any(distributed.gather(self._stops.signalled)) if together else self._stops.signalled:
+            if distributed.anywhere(self._stops.signalled) if together else self._stops.signalled:
                 raise EvaluationCut
             yield batch
 

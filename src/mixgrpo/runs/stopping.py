@@ -29,7 +29,7 @@ class StopRequests:
 
     def anywhere(self) -> bool:
         """Whether one of the processes was asked, which all of them must call together."""
-        return any(distributed.gather(self._asked.is_set() or self._signalled.is_set()))
+        return distributed.anywhere(self._asked.is_set() or self._signalled.is_set())
 
     def forget(self) -> None:
         self._asked.clear()

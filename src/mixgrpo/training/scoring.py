@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt
+from mixgrpo.parallel import distributed
 from mixgrpo.recipe.sections import ScoringConfig
 from mixgrpo.rewards.calling import call_reward, judged
 from mixgrpo.rewards.reward import Reward
@@ -107,6 +108,20 @@ def merged(parts: Sequence[Scored]) -> Scored:
         {name: torch.cat([part.values[name] for part in parts if name in part.values]) for name in names},
         {name: sum(part.retried.get(name, 0) for part in parts) for name in names},
         {name: why for part in parts for name, why in part.errors.items()},
+    )
+
+
+def of_all_ranks(scored: Scored, groups: int) -> Scored:
+    """Every rank's scores, in the order of the groups. Words are sent only if there is something to say."""
+    names = [*scored.values]
+    table = distributed.gather_rows(torch.stack([scored.values[name] for name in names], dim=1), groups)
+    retried = torch.tensor([scored.retried[name] for name in names])
+    distributed.sum_tensors([retried])
+    said = distributed.gather(scored.errors) if table.isnan().any() else []
+    return Scored(
+        {name: table[:, number] for number, name in enumerate(names)},
+        {name: int(count) for name, count in zip(names, retried, strict=True)},
+        {name: why for errors in said for name, why in errors.items()},
     )
 
 

@@ -24,7 +24,7 @@ from mixgrpo.sampling.plan import Plan, ode_plan
 
 from .generation import Generation, generate
 from .policy import Policy, PolicySettings
-from .scoring import Scored, Scorer, merged, stop_if_too_many_failed
+from .scoring import Scored, Scorer, of_all_ranks, stop_if_too_many_failed
 from .snapshot import Snapshot
 from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities, select
 from .weights import TrainingStopped, learning_rate
@@ -97,8 +97,8 @@ class Trainer:
         generation = self.generate(k, plan, prompts, local)
         clock.lap("rollout")
         scored = self.scorer.collect()
-        of_all_ranks = merged(distributed.gather(scored))
-        stop_if_too_many_failed(of_all_ranks, self.recipe.scoring.max_failed_fraction)
+        everything = of_all_ranks(scored, len(prompts))
+        stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)
         clock.lap("reward")
         signal = self.signal({name: values.view(len(local), -1) for name, values in scored.values.items()})
         stats, grad_norms = self.update(k, generation, signal)
@@ -106,8 +106,8 @@ class Trainer:
         return {
             "iteration": k,
             "window": [*plan.window],
-            **_reward_metrics(of_all_ranks, self.recipe.rollout.group_size),
-            "skipped_groups": len(prompts) - sum(distributed.gather(len(signal.groups))),
+            **_reward_metrics(everything, self.recipe.rollout.group_size),
+            "skipped_groups": len(prompts) - distributed.total(len(signal.groups)),
             **_update_metrics(stats),
             "grad_norm": max(grad_norms, default=0.0),
             "learning_rate": self.learning_rate(k),
@@ -173,10 +173,9 @@ class Trainer:
             selections = select(terms, learned_from, micro_batch, together=together)
             with self.precision():
                 old = old_velocities(self.model, terms, selections, generation.conditioning)
-        per_rank = distributed.gather((signal.groups, int(signal.advantages.isfinite().sum())))
-        groups = [[ImageRef(rank, n) for n in group] for rank, (own, _) in enumerate(per_rank) for group in own]
+        groups = self._groups_of_all_ranks(signal)
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
-        with_skipped = sum(finite for _, finite in per_rank) / max(1, sum(map(len, groups)))
+        with_skipped = distributed.total(int(signal.advantages.isfinite().sum())) / max(1, sum(map(len, groups)))
         key, rank = f"{self.recipe.seed}/{k}", distributed.rank()
         split = minibatches(groups, settings.minibatches, key, rank, settings.split_groups)
         self.policy.weights.optimizer.zero_grad()  # an interrupted update may have left some
@@ -203,6 +202,18 @@ class Trainer:
                     f"iteration {k}, optimizer step {number + 1} of {len(split)}: {stopped}"
                 ) from None
         return stats, norms
+
+    def _groups_of_all_ranks(self, signal: Signal) -> list[list[ImageRef]]:
+        own = torch.zeros(len(signal.advantages), dtype=torch.uint8)
+        own[[image for group in signal.groups for image in group]] = 1
+        prompts, size = self.recipe.rollout.prompts, self.recipe.rollout.group_size
+        chosen = iter(torch.split(distributed.gather_rows(own, prompts), size))
+        groups = [
+            [ImageRef(rank, number * size + image) for image in next(chosen).nonzero().flatten().tolist()]
+            for rank in range(distributed.world_size())
+            for number in range(len(distributed.local_range(prompts, rank)))
+        ]
+        return [group for group in groups if group]
 
     def learning_rate(self, k: int) -> float:
         return learning_rate(self.recipe.update, k, self.recipe.iterations)

@@ -92,7 +92,7 @@ def select(terms: Sequence[Term], images: Sequence[int], micro_batch: int, *, to
     numbers = torch.tensor(images, dtype=torch.long)
     calls = [[*term.selections(numbers, micro_batch)] for term in terms]
     if together:
-        counts = [max(of_term) for of_term in zip(*distributed.gather([len(own) for own in calls]), strict=True)]
+        counts = [int(most) for most in distributed.largest([len(own) for own in calls])]
         calls = [
             [*own, *[term.nothing()] * (count - len(own))]
             for term, own, count in zip(terms, calls, counts, strict=True)
