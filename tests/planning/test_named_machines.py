@@ -15,6 +15,8 @@ GIB = 2**30
     [
         ("flux-dev-hpdv2", "flux-dev-hpdv2-80gb", [Gpus(8, 80 * GIB), Gpus(32, 80 * GIB)]),
         ("flux-dev-hpdv2", "flux-dev-hpdv2-1x80gb", [Gpus(1, 80 * GIB)]),
+        ("flux-dev-hpdv2", "flux-dev-hpdv2-1x24gb", [Gpus(1, 24e9)]),
+        ("qwen-image-ocr-lora", "qwen-image-ocr-lora-1x24gb", [Gpus(1, 24e9)]),
         ("sd35-medium-geneval", "sd35-medium-geneval-1x24gb", [Gpus(1, 24e9)]),
         ("sd35-medium-geneval", "sd35-medium-geneval", [Gpus(n, 80 * GIB) for n in (1, 8, 32)]),
         ("qwen-image-ocr-lora", "qwen-image-ocr-lora-1x80gb", [Gpus(n, 80 * GIB) for n in (1, 8, 32)]),
