@@ -165,7 +165,7 @@ from test_api import PROMPTS, config
 
 trainer = MixGRPOTrainer("tiny", brightness, config({folder!r}), train_dataset=PROMPTS)
 trainer.train()
-print(f"done {trainer.iteration}")
+print("done " + str(trainer.iteration))  # at once: the lines of two processes may mix
 """
 
 

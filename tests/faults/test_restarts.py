@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from comparing import differences
@@ -94,12 +95,15 @@ def cluster() -> Iterator[str]:
     """A Ray cluster of this machine, and its address."""
     address = f"127.0.0.1:{free_port()}"
     options = ["--head", "--num-cpus=2", f"--port={address.partition(':')[2]}", "--include-dashboard=false"]
-    process = start([str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options])
-    assert process.stdout is not None
-    assert any("Ray runtime started" in line for line in process.stdout)
-    yield address
-    process.terminate()
-    process.wait(30)
+    # Of its own, and with a short name: `--ray` alone looks there for a cluster, and sockets have short names.
+    with TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as own:
+        command = [str(BIN / "ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options]
+        process = start(command, RAY_TMPDIR=own)
+        assert process.stdout is not None
+        assert any("Ray runtime started" in line for line in process.stdout)
+        yield address
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.long

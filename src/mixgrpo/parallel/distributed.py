@@ -156,9 +156,9 @@ def gather_rows(rows: Tensor, count: int) -> Tensor:
     sizes = [of_a_group * len(local_range(count, of_rank)) for of_rank in range(world_size())]
     padded_rows = torch.zeros(max(sizes), *rows.shape[1:], dtype=rows.dtype)
     padded_rows[: len(rows)] = rows
-    gathered = torch.empty(world_size() * max(sizes), *rows.shape[1:], dtype=rows.dtype)
-    dist.all_gather_into_tensor(gathered, padded_rows)
-    return torch.cat([part[:size] for part, size in zip(torch.split(gathered, max(sizes)), sizes, strict=True)])
+    gathered = [torch.empty_like(padded_rows) for _ in sizes]
+    dist.all_gather(gathered, padded_rows)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
 
 def total(number: int) -> int:

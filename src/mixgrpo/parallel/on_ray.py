@@ -86,8 +86,9 @@ def _check_room(resources: dict[str, float], workers: Workers) -> None:
 
 
 def _first(failures: dict[int, Exception], of_ray: type[Exception]) -> Exception:
-    """What one of the workers raised: what the others raise then is a consequence."""
+    """That of which the others are consequences: a worker that was lost, or what one of them raised."""
     raised = [getattr(failure, "_base_exc", failure) for failure in failures.values()]  # Ray wraps it
-    own = [error for error in raised if not isinstance(error, (distributed.AnotherFailedFirst, of_ray))]
-    lost = ProcessEnded("a worker was lost. The last checkpoint stays: go on with --continue, and allow --restarts")
-    return own[0] if own else lost
+    if any(isinstance(error, of_ray) for error in raised):
+        return ProcessEnded("a worker was lost. The last checkpoint stays: go on with --continue, and allow --restarts")
+    own = [error for error in raised if not isinstance(error, distributed.AnotherFailedFirst)]
+    return (own or raised)[0]

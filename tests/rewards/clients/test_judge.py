@@ -146,8 +146,8 @@ def test_the_rest_is_not_asked_once_the_servers_are_gone() -> None:
 
     with local_server(dies) as server:
         scores = judge(server.url, concurrency=2, retries=0)([gray(0)] * 50, ["p"] * 50)
-    assert scores[:2] == [1.0, 1.0]
-    assert all(score is not None and math.isnan(score) for score in scores[2:])
+    assert scores.count(1.0) == 2  # whichever of the two threads comes first
+    assert sum(score is not None and math.isnan(score) for score in scores) == 48
     assert len(server.requests) < 10
 
 
