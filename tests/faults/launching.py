@@ -59,11 +59,17 @@ def environment() -> dict[str, str]:
 def command(processes: int, arguments: Sequence[str]) -> list[str]:
     if processes == 1:
         return [sys.executable, "-m", "mixgrpo", *arguments, "--processes", "1"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
-    return [*torchrun, "-m", "mixgrpo", *arguments]
+    return [*torchrun(f"--nproc-per-node={processes}", f"--master-port={free_port()}"), *arguments]
+
+
+def torchrun(*options: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "mixgrpo"]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 class Launched:

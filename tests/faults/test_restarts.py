@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from comparing import differences
-from launching import ITERATIONS, environment, finished, small_run
+from launching import ITERATIONS, environment, finished, free_port, small_run, torchrun
 
 from mixgrpo.bench import namespaces
 
@@ -42,16 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def torchrun(*options: str) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "mixgrpo"]
-
-
 def start(command: Sequence[str], cwd: Path | None = None, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command,
@@ -63,12 +52,15 @@ def start(command: Sequence[str], cwd: Path | None = None, **variables: str) -> 
     )
 
 
-def lose_a_process(folder: Path, run: Path) -> None:
-    """After the second iteration."""
-    end = time.monotonic() + 120
+def wait_for_two_iterations(run: Path) -> None:
+    end = time.monotonic() + 150
     while not (run / "checkpoints" / "000002").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def lose_a_process(folder: Path, run: Path) -> None:
+    wait_for_two_iterations(run)
     (folder / "lose a process").touch()
 
 
@@ -103,7 +95,7 @@ def cluster() -> Iterator[str]:
         assert any("Ray runtime started" in line for line in process.stdout)
         yield address
         process.terminate()
-        process.wait(30)
+        process.wait(90)  # it takes up to 30 seconds for what it has begun
 
 
 @pytest.mark.long
@@ -131,10 +123,7 @@ def test_with_fewer_machines(folder: Path) -> None:
     second = subprocess.Popen(
         [*torchrun(*elastic), *small_run(run)], stdout=subprocess.DEVNULL, env=environment(), start_new_session=True
     )
-    end = time.monotonic() + 150
-    while not (run / "checkpoints" / "000002").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for_two_iterations(run)
     for child in subprocess.run(["pgrep", "-P", str(second.pid)], capture_output=True, text=True).stdout.split():
         os.kill(int(child), signal.SIGKILL)
     second.kill()

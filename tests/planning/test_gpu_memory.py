@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from mixgrpo.cli.main import app
 from mixgrpo.planning.fit import Gpus, fitted, placed
-from mixgrpo.planning.memory import Layout, memory_of
-from mixgrpo.planning.seconds import work_of
+from mixgrpo.planning.memory import Layout, learned_per_gpu, memory_of
+from mixgrpo.planning.seconds import Rates, work_of
 from mixgrpo.planning.tracing import Traced, trace
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
@@ -51,6 +52,61 @@ def test_what_is_sent(traced: Traced) -> None:
     assert work_of(traced, half, Layout(4, 4, "full"))["rollout"].sent > sharded["rollout"].sent
 
 
+def test_what_leaves_a_machine(traced: Traced) -> None:
+    """All that is sent, once, where one ring goes through all machines; the sum of gradients, of each of a machine's
+    GPUs, where networks are shared within machines. Nothing on one machine.
+    """
+    recipe = load_recipe("scenes", ["update.minibatches=2"])
+    together = work_of(traced, recipe, Layout(4, 2, "full"))
+    assert [part.leaves for part in together.values()] == [part.sent for part in together.values()]
+    shared = work_of(traced, recipe, Layout(4, 2, "hybrid"))
+    assert shared["rollout"].leaves == 0 < shared["rollout"].sent
+    gradients_of_a_gpu = 4 * traced.trained / 2
+    assert shared["update"].leaves == 2 * 2 * (2 * gradients_of_a_gpu / 2)  # GPUs, steps, a ring of two machines
+    assert not any(part.leaves for part in work_of(traced, recipe, Layout(4, 4, "full")).values())
+
+
+def test_offloaded_shares_are_copied_for_each_call_and_take_time(traced: Traced) -> None:
+    recipe = load_recipe("scenes", ["parallel.offload=true"])
+    held = memory_of(traced, recipe, Layout(1, 1, "full")).held
+    assert held["trained weights"] == held["frozen weights"] == held["optimizer"] == 0
+    rollout = work_of(traced, recipe, Layout(1, 1, "full"))["rollout"]
+    share = traced.frozen_bytes + 4 * traced.trained
+    assert rollout.copied % share == 0 < rollout.copied
+    rates = Rates(flops=rollout.flops, link=1e30, network=1e30, bus=rollout.copied / 2)
+    assert rollout.seconds(rates) == 1 + 2
+    assert replace(rollout, overlaps=True).seconds(rates) == 2
+    assert work_of(traced, load_recipe("scenes"), Layout(1, 1, "none"))["rollout"].copied == 0
+
+
+def test_every_gpu_has_the_buffers(traced: Traced) -> None:
+    with_buffers = replace(traced, buffers=1000)
+    for layout in (Layout(1, 1, "none"), Layout(4, 4, "full")):
+        assert memory_of(with_buffers, load_recipe("scenes"), layout).held["buffers"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("prompts", "gpus", "changes", "images"),
+    [
+        (8, 2, [], 4),
+        (8, 2, ["update.minibatches=2"], 2),
+        (8, 8, ["update.minibatches=4"], 1),  # in those that it has images in at all
+        (8, 8, ["update.minibatches=4", "update.split_groups=true"], 1 / 4),
+        (2, 1, ["update.minibatches=4"], 1 / 2),  # cut, for there are fewer groups than mini-batches
+    ],
+)
+def test_images_that_a_gpu_learns_from_at_a_time(prompts: int, gpus: int, changes: list[str], images: float) -> None:
+    recipe = load_recipe("scenes", [f"rollout.prompts={prompts}", "rollout.group_size=12", *changes])
+    assert learned_per_gpu(recipe, gpus) == images * 12
+
+
+def test_autocast_keeps_copies_of_the_weights_that_are_trained() -> None:
+    changes = ["model.dtype=bfloat16", "tune_only=[]"]
+    full, adapters = (trace(load_recipe("scenes", [*changes, f"tune={tune}"])) for tune in ("full", "lora"))
+    copies = 2 * full.trained
+    assert 0.7 * copies < full.forward.fixed - adapters.forward.fixed < copies  # not of norms
+
+
 @pytest.mark.long
 def test_the_smallest_changes_are_found() -> None:
     def changed(changes: Sequence[str]) -> Recipe:
@@ -71,11 +127,15 @@ def test_the_smallest_changes_are_found() -> None:
 
 
 def test_the_command_shows_it() -> None:
-    run = CliRunner().invoke(app, ["plan", "scenes", "--gpus", "2", "--gpu-memory", "24GB", "--json"])
+    rates = ["--tflops", "100", "--link-gbps", "80", "--network-gbps", "40", "--bus-gbps", "20"]
+    run = CliRunner().invoke(app, ["plan", "scenes", "--gpus", "2", "--gpu-memory", "24GB", *rates, "--json"])
     assert run.exit_code == 0, run.output
     shown = json.loads(run.stdout)["per_gpu"]
     assert shown["fits"]
     assert shown["gpu_memory_bytes"] == 24e9
+    assert [shown[name] for name in ("tflops", "link_gbps", "network_gbps", "bus_gbps")] == [100, 80, 40, 20]
+    update = shown["work"]["update"]
+    assert update["seconds"] == pytest.approx(update["flops"] / 100e12 + update["sent_bytes"] / 10e9)
 
 
 @pytest.mark.parametrize(

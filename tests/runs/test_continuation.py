@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixgrpo.runs.continuation import CannotContinue, check_changes, find_checkpoint
+from mixgrpo.runs.continuation import CannotContinue, check_changes, find_checkpoint, other_processes
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.training.snapshot import Snapshot
 
@@ -21,6 +21,12 @@ def test_what_may_change_is_listed_when_it_does() -> None:
     now = {**TRAINED, "iterations": 20, "evaluation": {"every": 5}, "update": {**TRAINED["update"], "learning_rate": 1}}  # type: ignore[dict-item]
     assert check_changes(TRAINED, TRAINED) == []
     assert check_changes(TRAINED, now) == ["iterations", "update.learning_rate", "evaluation.every"]
+
+
+def test_another_number_of_processes_is_said() -> None:
+    assert other_processes(2, 2) == ""
+    assert other_processes(2, 1) == ", with 1 process instead of 2"
+    assert other_processes(1, 4) == ", with 4 processes instead of 1"
 
 
 SHARD = "shard-00001-model-00001-of-00001.safetensors"

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .namespaces import DEVICE, address, machines, on, possible
+from .plans import planned
 
 RECIPE = "scenes"
 _CHANGES = (
@@ -75,16 +76,13 @@ def measured(case: Case, network: Network) -> list[dict[str, Any]]:
 
 
 def planned_bytes(case: Case) -> float:
-    """In a process of its own: it registers a device without memory."""
-    plan = [sys.executable, "-m", "mixgrpo", "plan", RECIPE, *case.changes, "--gpus", str(case.machines), "--json"]
-    plan += ["--per-machine", str(case.machines)]
-    work = json.loads(subprocess.run(plan, check=True, capture_output=True, text=True).stdout)["per_gpu"]["work"]
+    work = planned(RECIPE, case.changes, case.machines, "--per-machine", str(case.machines))["work"]
     # gloo sums all of a gradient in every process, of which each keeps its share: twice what NCCL sends.
     return float(sum(part["sent_bytes"] + part["scattered_bytes"] for part in work.values()))
 
 
 def rows_of(case: Case, networks: Sequence[Network] = NETWORKS) -> list[dict[str, Any]]:
-    planned, rows = planned_bytes(case), []
+    expected, rows = planned_bytes(case), []
     for network in networks:
         found = measured(case, network)
         rows.append(
@@ -93,7 +91,7 @@ def rows_of(case: Case, networks: Sequence[Network] = NETWORKS) -> list[dict[str
                 "machines": case.machines,
                 "mbit": network.mbit,
                 "delay_ms": network.delay,
-                "planned_bytes": planned,
+                "planned_bytes": expected,
                 "sent_bytes": mean(process["sent_bytes"] for process in found),
                 "seconds": max(process["seconds"] for process in found),
             }

@@ -3,9 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mixgrpo.data.sources import train_prompts
 from mixgrpo.models.load import load_model
@@ -16,6 +14,7 @@ from mixgrpo.training.trainer import Trainer
 
 from .namespaces import DEVICE
 from .network import ITERATIONS, RECIPE, WARMUP
+from .plans import differing
 
 _SENT = Path(f"/sys/class/net/{DEVICE}/statistics/tx_bytes")
 
@@ -24,7 +23,7 @@ def main(changes: list[str]) -> None:
     with distributed.processes():
         recipe = load_recipe(RECIPE, changes)
         prompts = train_prompts(recipe.prompts.train, recipe.seed, 16)
-        rewards = dict.fromkeys(recipe.rewards, _different)  # so that every group teaches
+        rewards = dict.fromkeys(recipe.rewards, differing)
         trainer = Trainer(recipe, make_policy(load_model(recipe.model), recipe), rewards, prompts)
         for _ in range(WARMUP):
             trainer.iterate()
@@ -35,10 +34,6 @@ def main(changes: list[str]) -> None:
         distributed.gather(None)
         seconds, sent = time.monotonic() - begin, int(_SENT.read_text()) - before
     print(json.dumps({"seconds": seconds / ITERATIONS, "sent_bytes": sent / ITERATIONS}))
-
-
-def _different(images: Sequence[Any], prompts: Sequence[str], **metadata: Any) -> list[float]:
-    return [float(number) for number in range(len(images))]
 
 
 if __name__ == "__main__":

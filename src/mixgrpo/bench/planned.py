@@ -7,12 +7,11 @@ cap runs on a GPU whose other memory is locked away from it.
 """
 
 import gc
-import itertools
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 
 from .environment import machine
+from .plans import differing, planned
 from .timing import Clock
 
 _SHORT = (
@@ -50,23 +50,6 @@ class Case:
     @property
     def overrides(self) -> list[str]:
         return [*_SHORT.split(), *self.changes.split()]
-
-    def plan(self) -> "subprocess.Popen[bytes]":
-        """In a process of its own: it registers a device without memory."""
-        command = [
-            sys.executable,
-            "-m",
-            "mixgrpo",
-            "plan",
-            self.recipe,
-            *self.overrides,
-            "--gpus",
-            "1",
-            "--bus-gbps",
-            _BUS,
-            "--json",
-        ]
-        return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 CASES = (
@@ -98,7 +81,7 @@ def measured(case: Case, device: torch.device) -> dict[str, Any]:
     settings = recipe.model
     model = adapt(pipeline, settings.height, settings.width, settings.guidance_scale, settings.max_sequence_length)
     policy = make_policy(model, recipe, device=device)
-    trainer = Trainer(recipe, policy, dict.fromkeys(recipe.rewards, _reward), prompts_of(["a fox in the snow"]))
+    trainer = Trainer(recipe, policy, dict.fromkeys(recipe.rewards, differing), prompts_of(["a fox in the snow"]))
     for k in range(1 if recipe.parallel.offload else 2):
         torch.cuda.reset_peak_memory_stats(device)
         clock = Clock(device)
@@ -116,18 +99,10 @@ def measured(case: Case, device: torch.device) -> dict[str, Any]:
     }
 
 
-_numbers = itertools.count()
-
-
-def _reward(images: Sequence[Any], prompts: Sequence[str], **metadata: Any) -> list[float]:
-    """Random weights draw grey: whatever differs is something to learn from."""
-    return [float(next(_numbers)) for _ in images]
-
-
 _PARTS = {"drawing": ("encode", "rollout", "decode"), "learning": ("update", "optimizer")}
 
 
-def _planned(plan: dict[str, Any]) -> dict[str, Any]:
+def _by_part(plan: dict[str, Any]) -> dict[str, Any]:
     stages, work = plan["stages_bytes"], plan["work"]
     return {
         part: {
@@ -146,11 +121,13 @@ def main(json_file: Path, cases: Sequence[Case] = CASES) -> None:
     if device.type != "cuda":
         print("there is no GPU, so nothing is measured")
         return
-    rows, plans = [], [case.plan() for case in cases]
+    rows: list[dict[str, Any]] = []
+    # Those that are waited for are made while the GPU is at work on the first.
+    plans = ThreadPoolExecutor().map(lambda case: planned(case.recipe, case.overrides, 1, "--bus-gbps", _BUS), cases)
     table = Table("recipe", "changes", "part", "planned GiB", "measured GiB", "planned s", "measured s", "TFLOP/s")
-    for case, plan in zip(cases, plans, strict=True):
+    for case, plan_of_case in zip(cases, plans, strict=True):
         row: dict[str, Any] = {"recipe": case.recipe, "changes": case.changes, "cap_bytes": case.cap}
-        row["planned"] = planned = _planned(json.loads(plan.communicate()[0])["per_gpu"])
+        row["planned"] = plan = _by_part(plan_of_case)
         begin = time.monotonic()
         try:
             row["measured"] = found = measured(case, device)
@@ -159,7 +136,7 @@ def main(json_file: Path, cases: Sequence[Case] = CASES) -> None:
             table.add_row(case.recipe, case.changes, str(error)[:80])
         else:
             for part in _PARTS:
-                one, other = planned[part], found[part]
+                one, other = plan[part], found[part]
                 table.add_row(
                     case.recipe,
                     case.changes,

@@ -1,7 +1,5 @@
 """Arguments that several commands have."""
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +8,8 @@ import typer
 
 from mixgrpo.recipe.load import RecipeError, load_recipe, shipped_recipes
 from mixgrpo.recipe.schema import Recipe
+
+from .errors import refuse
 
 
 def recipes_like(incomplete: str) -> list[str]:
@@ -37,10 +37,8 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a ru
 
 
 def loaded(recipe: str, overrides: Sequence[str]) -> Recipe:
-    """The recipe, or its mistakes and exit status 2. Of processes that torchrun started, one a machine shows them."""
+    """The recipe, or its mistakes and exit status 2."""
     try:
         return load_recipe(recipe, overrides)
     except RecipeError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            typer.echo(str(error), err=True)
-        sys.exit(2)
+        refuse(str(error))

@@ -1,10 +1,19 @@
 """Errors that the user can mend are shown as a sentence, without a traceback."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
+
+
+def refuse(sentence: str) -> NoReturn:
+    """A mistake on the command line: exit status 2. Of processes that torchrun started, one a machine shows it."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        typer.echo(sentence, err=True)
+    sys.exit(2)
 
 
 @contextmanager

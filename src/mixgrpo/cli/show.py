@@ -12,6 +12,7 @@ from mixgrpo.recipe.load import description_of, shipped_recipes
 from mixgrpo.recipe.plan_view import plan_as_json, print_plan
 
 from .arguments import Overrides, RecipeName, loaded
+from .errors import refuse
 
 # What FLUX.1's network reached on an H200 in bfloat16, with LoRA at 720 x 720: 346 in the rollout, 306 in the update.
 _TFLOPS = 300.0
@@ -49,11 +50,9 @@ def plan(
     """
     settings = loaded(recipe, overrides or [])
     if iteration >= settings.iterations:
-        typer.echo(f"--iteration {iteration}: must be below {settings.iterations}, the number of iterations", err=True)
-        sys.exit(2)
+        refuse(f"--iteration {iteration}: must be below {settings.iterations}, the number of iterations")
     if fit and gpus is None:
-        typer.echo("--fit: needs --gpus, and --gpu-memory if they have another than 80GiB", err=True)
-        sys.exit(2)
+        refuse("--fit: needs --gpus, and --gpu-memory if they have another than 80GiB")
     if not as_json:
         print_plan(settings, iteration)
     shown = plan_as_json(settings, iteration) if as_json else {}
@@ -84,12 +83,10 @@ def _on_gpus(
     quiet_libraries()
     settings, gpus = loaded(recipe, overrides), Gpus(*machine)
     if settings.rollout.prompts < gpus.count:
-        typer.echo(
+        refuse(
             f"rollout.prompts = {settings.rollout.prompts}: must be at least {gpus.count}, the number of GPUs, because "
-            "each takes whole groups",
-            err=True,
+            "each takes whole groups"
         )
-        sys.exit(2)
     result = fitted(lambda changes: loaded(recipe, [*overrides, *changes]), gpus) if fit else None
     if fit and result is None:
         typer.echo("nothing fits: not even LoRA with checkpointing and one image a model call", err=True)
@@ -107,6 +104,5 @@ def _bytes(size: str) -> float:
     """80GiB, 24GB or a number of bytes."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) *(GiB|GB|)", size.strip())
     if found is None:
-        typer.echo(f"--gpu-memory {size}: must be a size such as 80GiB or 24GB", err=True)
-        sys.exit(2)
+        refuse(f"--gpu-memory {size}: must be a size such as 80GiB or 24GB")
     return float(found[1]) * {"GiB": 2**30, "GB": 1e9, "": 1}[found[2]]

@@ -1,7 +1,6 @@
 """`mixgrpo train` and `mixgrpo resume`."""
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from typer.core import TyperCommand
 from mixgrpo.recipe.schema import Recipe
 
 from .arguments import Overrides, Processes, RunPath, loaded, recipes_like
-from .errors import training_errors
+from .errors import refuse, training_errors
 
 _DEFAULT = "scenes"
 
@@ -44,9 +43,9 @@ def train(
         recipe, changes = _DEFAULT, [recipe, *changes]
     settings = loaded(recipe, changes)
     if out is None and (keep_on or int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))):
-        _refuse("--out: name the run's folder, so that the command finds it when it is started again")
+        refuse("--out: name the run's folder, so that the command finds it when it is started again")
     if ray is None and (workers or restarts):
-        _refuse("--workers and --restarts: are for --ray; torchrun has --nproc-per-node and --max-restarts")
+        refuse("--workers and --restarts: are for --ray; torchrun has --nproc-per-node and --max-restarts")
     if ray is not None:
         with training_errors():
             _train_on_ray(settings, out or _new_folder(Path(recipe).stem), keep_on, ray, workers or "1", restarts)
@@ -109,12 +108,6 @@ def _work(recipe: Recipe, folder: Path) -> None:
 
     quiet_libraries()
     start_or_continue(recipe, folder)
-
-
-def _refuse(sentence: str) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        typer.echo(sentence, err=True)
-    sys.exit(2)
 
 
 def _new_folder(name: str) -> Path:

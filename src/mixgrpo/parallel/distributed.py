@@ -164,8 +164,7 @@ def gather_rows(rows: Tensor, count: int) -> Tensor:
 def total(number: int) -> int:
     """Of all ranks."""
     result = torch.tensor(number)
-    if dist.is_initialized():
-        dist.all_reduce(result)
+    sum_tensors([result])
     return int(result)
 
 

@@ -21,7 +21,14 @@ from . import distributed
 Sharding = Literal["none", "full", "hybrid"]
 
 
-def choose(wanted: Sharding | Literal["auto"], offload: bool, held: int, available: int) -> Sharding:
+def held_whole(frozen_bytes: float, trained: int, averaged: bool) -> float:
+    """Bytes without sharding, of so many trained elements in float32: weights, gradients, AdamW's two moments, and the
+    weights' average.
+    """
+    return frozen_bytes + (5 if averaged else 4) * torch.float32.itemsize * trained
+
+
+def choose(wanted: Sharding | Literal["auto"], offload: bool, held: float, available: int) -> Sharding:
     """For these processes. `held` bytes would be held by each without sharding, of `available` ones on its device."""
     return sharding_for(wanted, offload, held, available, distributed.world_size(), _per_machine())
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mixgrpo.parallel.sharding import sharding_for
+from mixgrpo.parallel.sharding import held_whole, sharding_for
 from mixgrpo.recipe.schema import Recipe
 
 from .memory import GpuMemory, Layout, memory_of
@@ -53,9 +53,7 @@ class Fitted:
 
 def placed(recipe: Recipe, gpus: Gpus, traced: Traced, changes: tuple[str, ...] = ()) -> Fitted:
     """The recipe on these GPUs as it is."""
-    copies = 4 if recipe.update.ema_decay else 3
-    trained = 4 * traced.trained
-    held = traced.frozen_bytes + (1 + copies) * trained
+    held = held_whole(traced.frozen_bytes, traced.trained, bool(recipe.update.ema_decay))
     own, per_machine = recipe.parallel, min(gpus.count, gpus.per_machine)
     sharding = sharding_for(own.shard, own.offload, held, gpus.memory, gpus.count, per_machine)
     layout = Layout(gpus.count, gpus.per_machine, sharding)

@@ -71,12 +71,9 @@ def images_per_gpu(recipe: Recipe, gpus: int) -> int:
 
 def learned_per_gpu(recipe: Recipe, gpus: int) -> int:
     """The images that it has of a mini-batch: whole groups, or a part of each."""
-    prompts, group = images_per_gpu(recipe, gpus) // recipe.rollout.group_size, recipe.rollout.group_size
-    if recipe.update.split_groups:
-        return -(-prompts * group // recipe.update.minibatches)
-    if recipe.rollout.prompts < recipe.update.minibatches:  # they are cut
-        return -(-recipe.rollout.prompts * group // recipe.update.minibatches)
-    return -(-prompts // recipe.update.minibatches) * group
+    images, group, count = images_per_gpu(recipe, gpus), recipe.rollout.group_size, recipe.update.minibatches
+    cut = recipe.update.split_groups or recipe.rollout.prompts < count
+    return -(-images // count) if cut else -(-images // group // count) * group
 
 
 def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:

@@ -16,7 +16,6 @@ import torch
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.recipe.pricing import counting_grid
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.sampling.plan import Plan
 
 from .memory import Layout, images_per_gpu, learned_per_gpu
 from .tracing import Traced
@@ -61,31 +60,40 @@ class Work:
 
 def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     """By stage, on the GPU that has the most to do."""
-    images, group = images_per_gpu(recipe, layout.gpus), recipe.rollout.group_size
-    objective = build_objective(recipe.objective)
-    calls = _calls(recipe, images // group, images)
-    learned = learned_per_gpu(recipe, layout.gpus)
-    steps = recipe.update.minibatches
-    passes = steps * _trained_calls(recipe, -(-learned // group), learned)
-    old = _trained_calls(recipe, images // group, images) if objective.uses_old_policy and steps > 1 else 0
+    images, group, micro = images_per_gpu(recipe, layout.gpus), recipe.rollout.group_size, recipe.rollout.micro_batch
+    shared = recipe.speed.share_computation and recipe.rollout.shared_noise
+    plan, objective = recipe.plan_at(0, counting_grid(recipe)), build_objective(recipe.objective)
+    price = plan.price(group, shared)
+
+    def calls(common: int, steps: int, images: int) -> int:
+        """Of the network: `common` of the steps are computed once for the images of a group."""
+        once = -(-images // group) if shared else images
+        return common * -(-once // micro) + (steps - common) * -(-images // micro)
+
+    def trained_calls(images: int) -> int:
+        return calls(sum(step < plan.num_common for step in plan.trained), len(plan.trained), images)
+
+    drawn = calls(plan.num_common, len(plan.steps), images)
+    learned, minibatches = learned_per_gpu(recipe, layout.gpus), recipe.update.minibatches
+    passes = minibatches * trained_calls(learned)
+    old = trained_calls(images) if objective.uses_old_policy and minibatches > 1 else 0
     reference = passes if objective.uses_reference else 0
-    plan, shared = _plan(recipe), _shares(recipe)
-    trained = plan.price(group, shared).update_passes  # states an image
-    flops = steps * learned * trained * traced.learn.flops
-    flops += ((old > 0) * images + (reference > 0) * steps * learned) * trained * traced.forward.flops
+    flops = minibatches * learned * price.update_passes * traced.learn.flops
+    looked_up = (old > 0) * images + (reference > 0) * minibatches * learned  # by the old policy and the reference
+    flops += looked_up * price.update_passes * traced.forward.flops
     blocks, root = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)
-    scattered, summed = passes * scattered_bytes(traced, layout), steps * summed_bytes(traced, layout)
-    drawing = calls * blocks + root
+    scattered, summed = passes * scattered_bytes(traced, layout), minibatches * summed_bytes(traced, layout)
+    drawing = drawn * blocks + root
     learning = (2 * passes + old + reference) * blocks + passes * root + scattered
     together = layout.gpus > layout.per_machine and layout.sharding != "hybrid"  # one ring over all machines
     return {
         "encode": Work(images // group * traced.encode.flops),
         "rollout": Work(
-            images * plan.price(group, shared).rollout_calls * traced.forward.flops,
+            images * price.rollout_calls * traced.forward.flops,
             drawing,
             leaves=drawing * together,
-            copied=calls * share,
+            copied=drawn * share,
             overlaps=layout.shards > 1,
         ),
         "decode": Work(images * traced.decode.flops),
@@ -98,30 +106,6 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
             scattered=scattered,
         ),
     }
-
-
-def _plan(recipe: Recipe) -> Plan:
-    return recipe.plan_at(0, counting_grid(recipe))
-
-
-def _shares(recipe: Recipe) -> bool:
-    """Whether the images of a group have their first steps in common, and they are computed once."""
-    return recipe.speed.share_computation and recipe.rollout.shared_noise
-
-
-def _calls(recipe: Recipe, prompts: int, images: int) -> int:
-    """Of the network in a rollout."""
-    plan, micro = _plan(recipe), recipe.rollout.micro_batch
-    common = plan.num_common * -(-(prompts if _shares(recipe) else images) // micro)
-    return common + (len(plan.steps) - plan.num_common) * -(-images // micro)
-
-
-def _trained_calls(recipe: Recipe, prompts: int, images: int) -> int:
-    """Forward and backward passes for what is learned from these images."""
-    plan, micro = _plan(recipe), recipe.rollout.micro_batch
-    common = sum(step < plan.num_common for step in plan.trained)
-    own = (len(plan.trained) - common) * -(-images // micro)
-    return common * -(-(prompts if _shares(recipe) else images) // micro) + own
 
 
 def gathered_bytes(traced: Traced, recipe: Recipe, layout: Layout) -> tuple[float, float]:

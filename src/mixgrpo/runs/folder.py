@@ -68,8 +68,11 @@ class RunFolder:
     def evaluation(self, iteration: int) -> Path:
         return self.path / f"evaluation-{name_of(iteration)}.json"
 
+    def _used(self) -> bool:
+        return bool(self.checkpoints.iterations()) or self.metrics.exists()
+
     def check_unused(self) -> None:
-        if self.checkpoints.iterations() or self.metrics.exists():
+        if self._used():
             raise FileExistsError(
                 f"{self.path} holds a run already: continue it with `mixgrpo resume {self.path}`, "
                 "or name another folder"
@@ -77,7 +80,7 @@ class RunFolder:
 
     def begun(self) -> bool:
         """Whether there is something to continue. All processes ask together."""
-        return bool(distributed.gather(bool(self.checkpoints.iterations()) or self.metrics.exists())[0])
+        return bool(distributed.gather(self._used())[0])
 
     @contextmanager
     def new_run(self, recipe: Recipe) -> Iterator[None]:

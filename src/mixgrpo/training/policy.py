@@ -17,7 +17,7 @@ from mixgrpo.models.base import FlowModel, Networks
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel.distributed import device_memory
-from mixgrpo.parallel.sharding import choose, mesh, shard
+from mixgrpo.parallel.sharding import choose, held_whole, mesh, shard
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.recipe.sections import LoraConfig, ModelConfig, ParallelConfig
 
@@ -92,10 +92,11 @@ def make_policy(
     # With full tuning a reference is a copy of the networks: made only if it is used.
     uses_reference = (objective or build_objective(recipe.objective)).uses_reference
     reference = _reference(model, recipe) if uses_reference else None
-    make_trainable(model, recipe, adapter)
+    trained = make_trainable(model, recipe, adapter)
     networks = [*model.networks.values(), *_own_networks(model, reference)]
-    held, available = _held(model, recipe, reference), device_memory(device)
-    sharding = choose(recipe.parallel.shard, recipe.parallel.offload, held, available)
+    frozen = sum(p.nbytes for network in networks for p in network.parameters() if not p.requires_grad)
+    held = held_whole(frozen, sum(p.numel() for p in trained.values()), bool(recipe.update.ema_decay))
+    sharding = choose(recipe.parallel.shard, recipe.parallel.offload, held, device_memory(device))
     place(model, device, recipe.speed)
     if sharding == "none":
         for network in networks:
@@ -107,15 +108,6 @@ def make_policy(
     speed_up(model, recipe.speed)
     weights = TrainedWeights(_trained(model), recipe.update, recipe.speed.fused_optimizer)
     return Policy(model, weights, reference, PolicySettings.of(recipe), sharding != "none")
-
-
-def _held(model: FlowModel, recipe: Recipe, reference: ModelContext | None) -> int:
-    """Bytes of the networks, and of the trained weights' gradients, two moments and average."""
-    networks = [*model.networks.values(), *_own_networks(model, reference)]
-    copies = 5 if recipe.update.ema_decay else 4
-    trained = sum(parameter.numel() for parameter in _trained(model).values())
-    frozen: int = sum(p.nbytes for network in networks for p in network.parameters() if not p.requires_grad)
-    return frozen + copies * torch.float32.itemsize * trained
 
 
 def _own_networks(model: FlowModel, reference: ModelContext | None) -> list[ModelMixin]:
