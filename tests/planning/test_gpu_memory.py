@@ -63,7 +63,18 @@ def test_what_leaves_a_machine(traced: Traced) -> None:
     assert shared["rollout"].leaves == 0 < shared["rollout"].sent
     gradients_of_a_gpu = 4 * traced.trained / 2
     assert shared["update"].leaves == 2 * 2 * (2 * gradients_of_a_gpu / 2)  # GPUs, steps, a ring of two machines
+    rates = Rates(flops=1e30, link=together["rollout"].sent, network=together["rollout"].leaves / 3, bus=1e30)
+    assert together["rollout"].seconds(rates) == 3
     assert not any(part.leaves for part in work_of(traced, recipe, Layout(4, 4, "full")).values())
+
+
+def test_blocks_are_fetched_ahead_from_other_gpus_only(traced: Traced) -> None:
+    """Of a process alone torch copies a block when it is run."""
+    recipe = load_recipe("scenes", ["parallel.offload=true"])
+    alone, shared = (
+        memory_of(traced, recipe, Layout(gpus, gpus, "full")).stages["rollout"]["gathered blocks"] for gpus in (1, 2)
+    )
+    assert shared - alone == 4 * traced.largest_block  # float32
 
 
 def test_offloaded_shares_are_copied_for_each_call_and_take_time(traced: Traced) -> None:

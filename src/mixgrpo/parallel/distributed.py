@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import HashStore, Store  # type: ignore[attr-defined]
+from torch.distributed import HashStore, ProcessGroup, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 _BUCKET_BYTES = 64 * 2**20
@@ -181,10 +181,17 @@ def anywhere(true: bool) -> bool:
     return largest([true])[0] > 0
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Any, group: ProcessGroup | None = None) -> list[Any]:
     """A small object from each rank, in rank order: for what is rare, or said once."""
     if not dist.is_initialized():
         return [value]
     per_rank: list[Any] = [None] * world_size()
-    dist.all_gather_object(per_rank, value)
+    dist.all_gather_object(per_rank, value, group)
     return per_rank
+
+
+def separate_group() -> ProcessGroup | None:
+    """All ranks once more, for a second thread: messages of one group arrive in the order in which they were sent. None
+    in a single process.
+    """
+    return dist.new_group(backend="gloo") if dist.is_initialized() else None

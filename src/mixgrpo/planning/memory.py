@@ -4,8 +4,8 @@
     a stage             = held + kept states + gradients, where it has them + the peak of its calls
 
 With sharding a GPU holds 1/shards of weights, gradients, optimizer state and average, offloaded none of them. A stage
-that runs the network then needs room for the blocks that are gathered: the one that runs and the one that is fetched
-ahead, and what lies outside the blocks.
+that runs the network then needs room for the blocks that are gathered: the one that runs, the one that is fetched ahead where
+there are other GPUs, and what lies outside the blocks.
 """
 
 from dataclasses import dataclass
@@ -99,8 +99,9 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
         "embeddings": traced.conditioning * -(-recipe.rollout.prompts // layout.gpus),
     }
     kept = {"kept states": images * window * kept_per_step * traced.latents}
+    at_once = 2 if layout.shards > 1 else 1
     gathered = {
-        "gathered blocks": compute * (2 * traced.largest_block + traced.outside_blocks) if layout.gathers else 0
+        "gathered blocks": compute * (at_once * traced.largest_block + traced.outside_blocks) if layout.gathers else 0
     }
     gradients = {"gradients": _MASTER * traced.trained * on_gpu}
     # A block's gradients are summed in float32, one block while the next one is computed.

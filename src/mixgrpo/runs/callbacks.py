@@ -18,7 +18,8 @@ class Callback:
     def on_evaluation(self, run: "Run", iteration: int, rewards: dict[str, Any]) -> None:
         """`rewards`: mean by reward and kind of prompt."""
 
-    def on_save(self, run: "Run", checkpoint: Path) -> None: ...
+    def on_save(self, run: "Run", checkpoint: Path) -> None:
+        """When the checkpoint is complete: it is written during the iteration after the one that it is named for."""
 
     def on_stop_requested(self, run: "Run") -> None:
         """By a signal or by `run.stop()`; the run saves and ends now."""

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -69,21 +70,30 @@ class Checkpoints:
             return []
         return sorted(int(path.name) for path in self.path.iterdir() if path.name.isdigit() and path.is_dir())
 
-    def save(self, state: Snapshot, recipe: dict[str, Any], keep: int, spare: Collection[int] = ()) -> None:
-        """Write it, and delete all but the `keep` newest and those to spare. All processes call this."""
+    def save(
+        self,
+        state: Snapshot,
+        recipe: dict[str, Any],
+        keep: int,
+        spare: Collection[int] = (),
+        group: ProcessGroup | None = None,
+    ) -> None:
+        """Write it, and delete all but the `keep` newest and those to spare. All processes call this, on a second
+        thread with a group of its own.
+        """
         temporary = self.path / f".{name_of(state.iteration)}.part"
         first = distributed.rank() == 0
         if first:
             self._make(temporary)
-        distributed.gather(None)
-        _write_tensors(state.tensors, temporary)
+        distributed.gather(None, group)
+        _write_tensors(state.tensors, temporary, group)
         own = temporary / f"shard-{distributed.rank() + 1:05}-model-00001-of-00001.safetensors"
         written = {}
         if own.is_file():  # small states have no part for every process
             readable(own)
             flush(own)
             written = {own.name: _fingerprint(own)}
-        fingerprints = {name: entry for part in distributed.gather(written) for name, entry in part.items()}
+        fingerprints = {name: entry for part in distributed.gather(written, group) for name, entry in part.items()}
         if first:
             facts = {"iteration": state.iteration, "recipe": recipe, "processes": distributed.world_size()}
             _write_json(temporary / _FACTS, facts)
@@ -92,6 +102,7 @@ class Checkpoints:
             for old in self.iterations()[:-keep]:
                 if old not in spare:
                     shutil.rmtree(self.path / name_of(old))
+        distributed.gather(None, group)  # whoever goes on from here finds it
 
     def _make(self, temporary: Path) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -177,9 +188,10 @@ class Checkpoints:
         link.replace(latest)
 
 
-def _write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
+def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGroup | None) -> None:
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
-        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        save(dict(tensors), storage_writer=writer, process_group=group)
     except CheckpointException as error:
         why = next(iter(error.failures.values()))[0]
         raise OSError(f"{folder} could not be written: {why}") from None

@@ -3,10 +3,11 @@
 import math
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import torch
+from torch.distributed import ProcessGroup
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.data.sources import evaluation_prompts, train_prompts
@@ -30,6 +31,7 @@ from .preflight import preflight
 from .progress import RECENT, Progress
 from .stopping import StopRequests
 from .trackers import Trackers
+from .writing import Writing
 
 
 def start(recipe: Recipe, folder: Path) -> None:
@@ -69,6 +71,8 @@ class Run:
         self.evaluations = Evaluations(trainer, evaluated_on, folder, self.progress, self.trackers, self.stops)
         self._saved: int | None = None
         """The iteration of the newest checkpoint."""
+        self._being_saved: int | None = None
+        self._writing: Writing
 
     def evaluate(self) -> Means:
         """Of the model as it is now, by reward and kind of prompt."""
@@ -96,6 +100,7 @@ class Run:
             stack.enter_context(self.stops.by_signals(quiet=not first))
             if first:
                 stack.enter_context(self.folder.lock())
+            self._writing = stack.enter_context(closing(Writing()))
             self._continue()
             if first:
                 stack.enter_context(self.trackers.open(self.trainer.recipe, self.folder))
@@ -148,7 +153,7 @@ class Run:
             if not self._preflight():
                 self.progress.say("stopped before the first iteration")
                 return False
-            self._save()
+            self._begin_to_save()
         with suppress(EvaluationCut):
             self._make_up_for_a_cut_evaluation()
         # Also of a signal between two iterations: the one that is done is the last, or the one that has just begun.
@@ -159,7 +164,8 @@ class Run:
             for callback in self.callbacks:
                 callback.on_stop_requested(self)
             if self._saved != trainer.iteration:
-                self._save()
+                self._begin_to_save()
+            self._finish_saving()
             self.progress.say(
                 f"stopped after iteration {trainer.iteration}. Continue: mixgrpo resume {self.folder.path}\n"
                 f"The result so far: mixgrpo export {self.folder.path}"
@@ -170,6 +176,7 @@ class Run:
         """One iteration, with the evaluation and the checkpoint that are due after it."""
         trainer, recipe = self.trainer, self.trainer.recipe
         metrics = trainer.iterate()
+        self._finish_saving()
         done = trainer.iteration
         best = None
         if self.evaluations.due_after(done):
@@ -183,7 +190,7 @@ class Run:
                 "update.learning_rate=...` continues from it."
             )
         if done % recipe.save.every == 0 or done == recipe.iterations or best:
-            self._save(best)
+            self._begin_to_save(best)
 
     def _preflight(self) -> bool:
         """False if it was asked to stop."""
@@ -216,6 +223,7 @@ class Run:
 
     def _finish(self) -> None:
         trainer = self.trainer
+        self._finish_saving()
         with self.stops.until("after the export"):
             self.export(self.folder)
         try:
@@ -240,21 +248,29 @@ class Run:
         for callback in self.callbacks:
             callback.on_iteration_end(self, metrics)
 
-    def _save(self, new_best: Best | None = None) -> None:
-        self._write_checkpoint(new_best)
-        self._saved = self.trainer.iteration
-        for callback in self.callbacks:
-            callback.on_save(self, self.folder.checkpoints.path / name_of(self.trainer.iteration))
-
-    def _write_checkpoint(self, new_best: Best | None) -> None:
-        trainer, best = self.trainer, new_best or self.folder.best()
+    def _begin_to_save(self, new_best: Best | None = None) -> None:
+        """Of the state as it is now. It is written while the next iteration is run."""
+        trainer, folder, best = self.trainer, self.folder, new_best or self.folder.best()
         spare = {best.iteration} if best else set()
-        if not self.folder.evaluation(0).is_file():
+        if not folder.evaluation(0).is_file():
             spare.add(0)
-        recipe = trainer.recipe.model_dump(mode="json")
-        self.folder.checkpoints.save(trainer.snapshot(), recipe, trainer.recipe.save.keep, spare)
-        if new_best is not None and distributed.rank() == 0:
-            self.folder.write_best(new_best)
+        state, recipe = trainer.snapshot().copied(), trainer.recipe.model_dump(mode="json")
+
+        def write(group: ProcessGroup | None) -> None:
+            folder.checkpoints.save(state, recipe, trainer.recipe.save.keep, spare, group)
+            if new_best is not None and distributed.rank() == 0:
+                folder.write_best(new_best)
+
+        self._writing.begin(write)
+        self._saved = self._being_saved = trainer.iteration
+
+    def _finish_saving(self) -> None:
+        saved, self._being_saved = self._being_saved, None
+        if saved is None:
+            return
+        self._writing.finish()
+        for callback in self.callbacks:
+            callback.on_save(self, self.folder.checkpoints.path / name_of(saved))
 
     def _better(self, iteration: int, evaluation: Means) -> Best | None:
         """None if an earlier iteration was at least as good."""

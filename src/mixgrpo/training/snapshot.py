@@ -18,6 +18,10 @@ class Snapshot:
     """Iterations done."""
     tensors: dict[str, Tensor]
 
+    def copied(self) -> "Snapshot":
+        """In the machine's memory, where training does not change it. Of what is sharded, this process's share."""
+        return Snapshot(self.iteration, {name: tensor.to("cpu", copy=True) for name, tensor in self.tensors.items()})
+
 
 def take_snapshot(
     iteration: int,
