@@ -21,7 +21,7 @@ def uneven(images: list[Any], prompts: list[str], **metadata: Any) -> list[float
     """Equal for one prompt, so that its groups are skipped; missing for some images of another."""
     scores = [float(np.asarray(image).mean() / 255) for image in images]
     return [
-        0.5 if prompt == "CAT" else float("nan") if prompt == "a red circle" and score > 0.485 else score
+        0.5 if prompt == "CAT" else float("nan") if prompt == "a red circle" and score > 0.475 else score
         for prompt, score in zip(prompts, scores, strict=True)
     ]
 

@@ -120,7 +120,7 @@ def draw(trainer: Trainer) -> Generation:
 
 def update(trainer: Trainer, generation: Generation) -> None:
     scores = {name: values.view(1, -1) for name, values in trainer.scorer.collect().values.items()}
-    signal = trainer.signal(scores)
+    signal = trainer.signal(scores, range(1))
     stats, norms = trainer.update(0, generation, signal)
     assert len(norms) == 2
     assert stats.sums().keys() >= {"loss", "clip_fraction"}

@@ -166,7 +166,7 @@ def test_images_of_skipped_groups_count_in_the_mean() -> None:
         k = 0
         generation = trainer.generate(k, trainer.plan_at(k), prompts_of(prompts), range(len(prompts)))
         scores = {name: values.view(len(prompts), -1) for name, values in trainer.scorer.collect().values.items()}
-        _, norms = trainer.update(k, generation, trainer.signal(scores))
+        _, norms = trainer.update(k, generation, trainer.signal(scores, range(len(scores["brightness"]))))
         return norms[0]
 
     assert grad_norm(["a red circle", "CAT"]) == pytest.approx(grad_norm(["a red circle"]) / 2, rel=1e-3)

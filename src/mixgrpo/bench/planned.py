@@ -89,7 +89,7 @@ def measured(case: Case, device: torch.device) -> dict[str, Any]:
         scored = trainer.scorer.collect()
         drawing, peak = clock.split(), torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        signal = trainer.signal({name: values.view(1, -1) for name, values in scored.values.items()})
+        signal = trainer.signal({name: values.view(1, -1) for name, values in scored.values.items()}, range(1))
         trainer.update(k, generation, signal)
         learning = clock.split()
     return {

@@ -9,17 +9,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mixgrpo.recipe.sections import Aggregation
+from mixgrpo.recipe.sections import Aggregation, Spread
 
 _EPSILON = 1e-8
 _EQUAL = 1e-6  # rewards closer than this differ by rounding, which dividing by their std would amplify
 
 
-def group_advantages(rewards: Tensor) -> Tensor:
-    """(r - mean) / (std + 1e-8) over the scored images of each group. With fewer than two there is no advantage."""
+def group_advantages(rewards: Tensor, spread: Spread = "group") -> Tensor:
+    """(r - mean) / (std + 1e-8), the mean over the scored images of each group, the std over those or over all. With
+    fewer than two images there is no advantage.
+    """
     if rewards.shape[1] < 2:
         raise ValueError(f"group size {rewards.shape[1]}: a group needs at least 2 images to compare")
-    advantage = (rewards - rewards.nanmean(1, keepdim=True)) / (group_std(rewards)[:, None] + _EPSILON)
+    unit = group_std(rewards)[:, None] if spread == "group" else group_std(rewards.view(1, -1))
+    advantage = (rewards - rewards.nanmean(1, keepdim=True)) / (unit + _EPSILON)
     return advantage.where(_differ(rewards)[:, None] | advantage.isnan(), 0)
 
 
@@ -34,6 +37,7 @@ def advantages(
     weights: Mapping[str, float],
     aggregation: Aggregation = "advantage",
     clip: float = 5.0,
+    spread: Spread = "group",
 ) -> Tensor:
     """One number per image from several rewards, clipped to +-clip.
 
@@ -42,9 +46,9 @@ def advantages(
     """
     compared = _scored_by_all(rewards)
     if aggregation == "advantage":
-        combined = _weighted_sum({name: group_advantages(reward) for name, reward in compared.items()}, weights)
+        combined = _weighted_sum({name: group_advantages(reward, spread) for name, reward in compared.items()}, weights)
     else:
-        combined = group_advantages(_weighted_sum(compared, weights))
+        combined = group_advantages(_weighted_sum(compared, weights), spread)
     return combined.clamp(-clip, clip)
 
 

@@ -1,6 +1,6 @@
 """The clipped ratio of PPO and GRPO at the transitions of the window, with an optional KL to the reference.
 
-loss = max(-A ratio, -A clip(ratio, 1 - eps, 1 + eps)) + kl_weight * KL(policy || reference)
+loss = weight of the step * max(-A ratio, -A clip(ratio, 1 - eps, 1 + eps)) + kl_weight * KL(policy || reference)
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from mixgrpo.sampling.rollout import Rollout, Transition
 from mixgrpo.sampling.steppers.gaussian import advance, log_prob
 
 from .objective import Loss, Selection, Term, Velocities
+from .ratio import clipped, gaussian_kl, guarded_log_ratio, masked
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class ClippedRatio:
 
     clip_range: float
     kl_weight: float = 0.0
+    divergence: float | None = None
+    """Drop terms by their KL to the old policy, instead of clipping their ratio."""
+    guarded: bool = False
+    """GRPO-Guard's ratio."""
 
     needs_window = True
     uses_old_policy = False  # the rollout kept its means
@@ -36,49 +41,28 @@ class ClippedRatio:
 
 def ratio_term(settings: ClippedRatio, transition: Transition, x_next: Tensor, advantages: Tensor) -> Term:
     """The clipped ratio of arriving at `x_next`, which need not be what was drawn."""
-    move = transition.step.move
+    step, move = transition.step, transition.step.move
 
     def loss(selection: Selection, velocities: Velocities) -> Loss:
         states, arrived = transition.states[selection.states], x_next[selection.images]
         state_of = selection.state_of[:, 0]
-        means = advance(move, states, velocities.current)
-        old_means = transition.means[selection.states]
-        result = ratio_loss(
-            log_prob(move, arrived, means[state_of]),
-            log_prob(move, arrived, old_means[state_of]),
-            advantages[selection.images],
-            settings.clip_range,
-        )
-        ratio_error = (result.ratio - 1).abs()
-        metrics = {"loss": result.value, "clip_fraction": result.clipped, "ratio_deviation": ratio_error}
+        means, old_means = advance(move, states, velocities.current), transition.means[selection.states]
+        mean, old_mean, advantage = means[state_of], old_means[state_of], advantages[selection.images]
+        if settings.guarded:
+            log_ratio = guarded_log_ratio(arrived, mean, old_mean, move.std)
+        else:
+            log_ratio = log_prob(move, arrived, mean) - log_prob(move, arrived, old_mean)
+        if settings.divergence is None:
+            result = clipped(log_ratio, advantage, settings.clip_range)
+        else:
+            change = gaussian_kl(means.detach(), old_means, move.std)[state_of]
+            result = masked(log_ratio, advantage, change, settings.divergence)
+        value, error = step.weight * result.value, (result.ratio - 1).abs()
+        metrics = {"loss": value, "clip_fraction": result.clipped, "ratio_deviation": error}
         if velocities.reference is None:
-            return Loss(result.value, metrics, ratio_error)
+            return Loss(value, metrics, error)
         kl = gaussian_kl(means, advance(move, states, velocities.reference), move.std)[state_of]
-        return Loss(result.value + settings.kl_weight * kl, {**metrics, "kl": kl}, ratio_error)
+        return Loss(value + settings.kl_weight * kl, {**metrics, "kl": kl}, error)
 
-    sigma = torch.full((len(transition.states),), transition.step.sigma, device=transition.states.device)
+    sigma = torch.full((len(transition.states),), step.sigma, device=transition.states.device)
     return Term(transition.states, sigma, transition.prompt_of_state, transition.state_of[:, None], loss)
-
-
-@dataclass(frozen=True)
-class RatioLoss:
-    """One number per transition each."""
-
-    value: Tensor
-    ratio: Tensor
-    clipped: Tensor
-    """Whether the clip removed the gradient."""
-
-
-def ratio_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_range: float) -> RatioLoss:
-    """max(-A ratio, -A clip(ratio, 1 - eps, 1 + eps))"""
-    ratio = (log_prob - old_log_prob).exp()
-    unclipped, clipped = -advantage * ratio, -advantage * ratio.clamp(1 - clip_range, 1 + clip_range)
-    return RatioLoss(torch.maximum(unclipped, clipped), ratio.detach(), clipped.detach() > unclipped.detach())
-
-
-def gaussian_kl(mean: Tensor, reference: Tensor, std: float) -> Tensor:
-    """KL between two Gaussians of equal std, (m - m_ref)^2 / (2 std^2), averaged over dimensions as the log-probability
-    is.
-    """
-    return ((mean - reference) / std).square().flatten(1).mean(1) / 2

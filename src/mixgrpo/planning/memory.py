@@ -4,8 +4,8 @@
     a stage             = held + kept states + gradients, where it has them + the peak of its calls
 
 With sharding a GPU holds 1/shards of weights, gradients, optimizer state and average, offloaded none of them. A stage
-that runs the network then needs room for the blocks that are gathered: the one that runs, the one that is fetched ahead where
-there are other GPUs, and what lies outside the blocks.
+that runs the network then needs room for the blocks that are gathered: the one that runs, the one that is fetched ahead
+where there are other GPUs, and what lies outside the blocks.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 
 from mixgrpo.parallel.sharding import Sharding
-from mixgrpo.recipe.pricing import counting_grid
 from mixgrpo.recipe.schema import Recipe
 
 from .tracing import Traced
@@ -83,10 +82,8 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     images = images_per_gpu(recipe, layout.gpus)
     rows = min(recipe.rollout.micro_batch, images)
     learned = min(rows, learned_per_gpu(recipe, layout.gpus))
-    uses_reference = recipe.objective.kl_weight > 0
+    uses_reference = recipe.objective.uses_reference
     own_reference = uses_reference and recipe.tune == "full"
-    kept_per_step = 3 if recipe.objective.type == "image-credit" else 2
-    window = len(recipe.plan_at(0, counting_grid(recipe)).window)
     held = {
         "trained weights": _MASTER * traced.trained * on_gpu,
         "frozen weights": traced.frozen_bytes * on_gpu,
@@ -98,7 +95,7 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
         "text encoders": traced.text_encoders if recipe.speed.keep_text_encoders else 0,
         "embeddings": traced.conditioning * -(-recipe.rollout.prompts // layout.gpus),
     }
-    kept = {"kept states": images * window * kept_per_step * traced.latents}
+    kept = {"kept states": images * recipe.kept_latents * traced.latents}
     at_once = 2 if layout.shards > 1 else 1
     gathered = {
         "gathered blocks": compute * (at_once * traced.largest_block + traced.outside_blocks) if layout.gathers else 0

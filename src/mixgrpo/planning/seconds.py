@@ -62,8 +62,8 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     """By stage, on the GPU that has the most to do."""
     images, group, micro = images_per_gpu(recipe, layout.gpus), recipe.rollout.group_size, recipe.rollout.micro_batch
     shared = recipe.speed.share_computation and recipe.rollout.shared_noise
-    plan, objective = recipe.plan_at(0, counting_grid(recipe)), build_objective(recipe.objective)
-    price = plan.price(group, shared)
+    plan, objective = recipe.plan_at(0, counting_grid(recipe)), build_objective(recipe.objective, recipe.renoise)
+    price = plan.price(group, shared, recipe.renoised)
 
     def calls(common: int, steps: int, images: int) -> int:
         """Of the network: `common` of the steps are computed once for the images of a group."""
@@ -71,10 +71,11 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
         return common * -(-once // micro) + (steps - common) * -(-images // micro)
 
     def trained_calls(images: int) -> int:
-        return calls(sum(step < plan.num_common for step in plan.trained), len(plan.trained), images)
+        renoised = -(-images // max(1, micro // recipe.renoised)) if recipe.renoised else 0
+        return calls(sum(step < plan.num_common for step in plan.trained), len(plan.trained), images) + renoised
 
     drawn = calls(plan.num_common, len(plan.steps), images)
-    learned, minibatches = learned_per_gpu(recipe, layout.gpus), recipe.update.minibatches
+    learned, minibatches = learned_per_gpu(recipe, layout.gpus), recipe.update.minibatches * recipe.update.passes
     passes = minibatches * trained_calls(learned)
     old = trained_calls(images) if objective.uses_old_policy and minibatches > 1 else 0
     reference = passes if objective.uses_reference else 0

@@ -12,6 +12,7 @@ from mixgrpo.section import readable, shown
 
 from .errors import RecipeError
 from .mistakes import STRATEGIES, closest
+from .objectives import OBJECTIVES
 from .presets import PRESET_SECTIONS, PRESETS
 from .verl import VERL_NAMES, verl_value
 from .yaml_text import parse_yaml
@@ -108,16 +109,22 @@ def _choose(data: dict[str, Any], key: str, value: Any) -> None:
     if key == "window.strategy" and isinstance(window, dict) and isinstance(value, str) and value in STRATEGIES:
         for unknown in window.keys() - STRATEGIES[value].model_fields.keys():
             del window[unknown]
+    if key == "objective.type" and isinstance(objective, dict) and isinstance(value, str) and value in OBJECTIVES:
+        for unknown in objective.keys() - OBJECTIVES[value].model_fields.keys():
+            del objective[unknown]
     if key == "suffix.solver" and isinstance(suffix, dict) and value == "euler":
         suffix.pop("history", None)
 
 
 def _check_rate(before: Any, data: dict[str, Any], rate_given: bool) -> None:
-    published = isinstance(data.get("objective"), dict) and _at(data, "objective.type") in (None, "clipped-ratio")
-    if before == "image-credit" and published and not rate_given:
+    if not isinstance(data.get("objective"), dict):
+        return
+    now = _at(data, "objective.type") or "clipped-ratio"
+    if before == "image-credit" and now != before and not rate_given:
+        hint = "clipped-ratio needs about a third of it" if now == "clipped-ratio" else f"{shown(now)} needs its own"
         raise RecipeError(
             "update.learning_rate: the recipe's learning rate was tuned for objective.type = image-credit. "
-            "clipped-ratio needs about a third of it: set update.learning_rate"
+            f"{hint}: set update.learning_rate"
         )
 
 

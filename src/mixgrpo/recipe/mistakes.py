@@ -11,6 +11,7 @@ from mixgrpo.sampling.window import WindowStrategy
 from mixgrpo.section import alternatives, readable, sentence, shown
 
 from .errors import RecipeError
+from .objectives import OBJECTIVES
 from .schema import Recipe
 from .verl import VERL_NAMES
 
@@ -33,6 +34,12 @@ STRATEGIES: dict[str, type[BaseModel]] = {
     kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowStrategy)[0])
 }
 
+_TAGGED: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
+    "window": ("strategy", STRATEGIES),
+    "objective": ("type", OBJECTIVES),
+}
+"""Sections in which one key decides which others there are."""
+
 
 def checked(data: Mapping[str, Any]) -> Recipe:
     try:
@@ -49,16 +56,17 @@ def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":  # of a check of ours, perhaps of the whole recipe
         return str(detail["ctx"]["error"])
     section, *parts = detail["loc"]
-    strategy = parts[0] if section == "window" and parts and parts[0] in STRATEGIES else None
-    path = [section, *(part for part in parts if part != strategy and not isinstance(part, int))]
+    tag, kinds = _TAGGED.get(str(section), ("", {}))
+    chosen = parts[0] if parts and parts[0] in kinds else None
+    path = [section, *(part for part in parts[chosen is not None :] if not isinstance(part, int))]
     key = readable(".".join(str(part) for part in path))
     given = shown(detail["input"])
     context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            owners = [name for name, kind in STRATEGIES.items() if strategy and path[1] in kind.model_fields]
+            owners = [name for name, kind in kinds.items() if chosen and path[1] in kind.model_fields]
             if owners:
-                return f"{key} = {given}: window strategy {strategy} has no such key ({alternatives(owners)} has)"
+                return f"{key} = {given}: {section}.{tag} {chosen} has no such key ({alternatives(owners)} has)"
             return f"{key} = {given}: unknown key; {closest(key)}"
         case "missing" if key == "window.range":
             return f"{key} = {given}: must be [start, end], two step numbers"
@@ -70,9 +78,9 @@ def _sentence(detail: ErrorDetails) -> str:
         case "missing" if key in ("prompts", "rewards"):
             return f"{key} is missing: it has a default for model.path = tiny alone"
         case "union_tag_invalid":
-            return f"{key}.strategy = {shown(context['tag'])}: must be {alternatives(STRATEGIES)}"
+            return f"{key}.{tag} = {shown(context['tag'])}: must be {alternatives(kinds)}"
         case "union_tag_not_found":
-            return f"{key}.strategy is missing: must be {alternatives(STRATEGIES)}"
+            return f"{key}.{tag} is missing: must be {alternatives(kinds)}"
         case "dict_type" if key == "rewards" and isinstance(detail["input"], str):
             return f"rewards = {given}: must be a section: write rewards.{detail['input']}=1"
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -99,8 +107,8 @@ def closest(key: str) -> str:
 def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted key of the schema."""
     for name, field in section.model_fields.items():
-        if name == "window":
-            kinds: list[type[BaseModel]] = list(STRATEGIES.values())
+        if name in _TAGGED:
+            kinds: list[type[BaseModel]] = [*_TAGGED[name][1].values()]
         else:
             kinds = [kind for kind in (field.annotation,) if isinstance(kind, type) and issubclass(kind, BaseModel)]
         for kind in kinds:

@@ -56,7 +56,7 @@ def quote(recipe: Recipe, iterations: Sequence[int], shared: bool) -> Quote:
 def pass_cost(recipe: Recipe) -> float:
     """What a trained state costs, in forwards."""
     forward_backward = 2 if recipe.tune == "lora" else 3
-    return float(forward_backward + recipe.update.gradient_checkpointing + (recipe.objective.kl_weight > 0))
+    return float(forward_backward + recipe.update.gradient_checkpointing + recipe.objective.uses_reference)
 
 
 def affordable(recipe: Recipe) -> int:
@@ -68,8 +68,11 @@ def _price(recipe: Recipe, iteration: int, shared: bool) -> Price:
     """That of the iteration's plan, without its steps."""
     window = recipe.window_at(iteration)
     num_steps = window.stop + suffix_calls(recipe.grid.steps, window.stop, recipe.suffix.compress_ratio)
-    trained = random_subset(iteration, window, recipe.window.trained_fraction, recipe.seed)
-    return price(num_steps, window.start + 1, trained, recipe.rollout.group_size, shared)
+    common = window.start + 1 if window else num_steps
+    shared = shared and recipe.rollout.shared_noise
+    return price(
+        num_steps, common, recipe.trained_at(iteration), recipe.rollout.group_size, shared, recipe.renoised
+    ).repeated(recipe.update.passes)
 
 
 def _dancegrpo_price(recipe: Recipe, iteration: int, shared: bool) -> Price:

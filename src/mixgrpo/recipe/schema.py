@@ -1,8 +1,8 @@
 """A recipe: everything that a run is asked to do, and the two questions that sampling asks of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.rewards.registry import check_options
@@ -11,6 +11,7 @@ from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
 from mixgrpo.sampling.window import Progressive, WindowStrategy, random_subset
 from mixgrpo.section import Section
 
+from .objectives import ObjectiveConfig, WindowObjective
 from .presets import Algorithm
 from .sections import (
     AdvantageConfig,
@@ -18,9 +19,9 @@ from .sections import (
     GridConfig,
     LoraConfig,
     ModelConfig,
-    ObjectiveConfig,
     ParallelConfig,
     PromptsConfig,
+    RenoiseConfig,
     RolloutConfig,
     SaveConfig,
     ScoringConfig,
@@ -54,7 +55,8 @@ class Recipe(Section):
     reward, which an extended recipe has.
     """
     advantage: AdvantageConfig = AdvantageConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = WindowObjective()
+    renoise: RenoiseConfig = RenoiseConfig()
     scoring: ScoringConfig = ScoringConfig()
     lora: LoraConfig = LoraConfig()
     update: UpdateConfig = UpdateConfig()
@@ -64,6 +66,11 @@ class Recipe(Section):
     speed: SpeedConfig = SpeedConfig()
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(default=(), strict=False)
     """Where metrics go in addition to the run's metrics.jsonl."""
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _has_a_type(cls, value: Any) -> Any:
+        return {"type": "clipped-ratio", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _model_is_named(self) -> "Recipe":
@@ -94,6 +101,11 @@ class Recipe(Section):
             raise ValueError(f"suffix.history = {self.suffix.history!r}: suffix.solver = 'euler' looks back on no step")
         if self.speed.text_cache is None and self.speed.text_cache_gib != SpeedConfig().text_cache_gib:
             raise ValueError(f"speed.text_cache_gib = {self.speed.text_cache_gib}: needs speed.text_cache, a folder")
+        if not self.renoised and self.renoise != RenoiseConfig():
+            raise ValueError(
+                f"renoise = {self.renoise.model_dump(mode='json')}: objective.type = {self.objective.type!r} learns "
+                "from the steps of the window and noises no image again"
+            )
         return self
 
     @model_validator(mode="after")
@@ -136,10 +148,32 @@ class Recipe(Section):
         return range(*(self.window.range or (0, self.grid.steps - 1)))
 
     def window_at(self, iteration: int) -> range:
-        """The stochastic steps of this iteration."""
+        """The stochastic steps of this iteration. None where images need no other difference than their noise."""
+        if not (self.objective.needs_window or self.rollout.shared_noise):
+            return range(0)
         size = self.window.size or len(self.envelope)
         start = self.window.start(iteration, self.envelope, size)
         return range(start, start + size)
+
+    def trained_at(self, iteration: int) -> tuple[int, ...]:
+        """The steps of the window that the objective learns from."""
+        if not self.objective.needs_window:
+            return ()
+        return random_subset(iteration, self.window_at(iteration), self.window.trained_fraction, self.seed)
+
+    @property
+    def renoised(self) -> int:
+        """States of each image at which the update runs the model, beside the trained steps."""
+        window_alone = isinstance(self.objective, WindowObjective) and not self.objective.endpoint_weight
+        return 0 if window_alone else self.renoise.draws
+
+    @property
+    def kept_latents(self) -> int:
+        """Latents of each image that wait for the update: where a step of the window led, its mean, and with image
+        credit where it should have led; a re-noised state and what its velocity leads to.
+        """
+        per_step = 3 if self.objective.type == "image-credit" else 2
+        return 2 * self.renoised + self.objective.needs_window * per_step * len(self.window_at(0))
 
     def plan_at(self, iteration: int, grid: SigmaGrid) -> Plan:
         """This iteration's plan on a grid: `own_grid()`, or the one of the model's scheduler."""
@@ -149,7 +183,9 @@ class Recipe(Section):
             stochastic,
             sde_type=self.sde.type,
             noise_level=self.sde.noise_level,
-            trained=random_subset(iteration, stochastic, self.window.trained_fraction, self.seed),
+            trained=self.trained_at(iteration),
+            weight=self.objective.step_weight if isinstance(self.objective, WindowObjective) else "equal",
+            envelope=self.envelope if stochastic and self.objective.needs_window else None,
             suffix_solver=self.suffix.solver,
             compress_ratio=self.suffix.compress_ratio,
             history=self.suffix.history,

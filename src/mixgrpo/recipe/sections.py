@@ -14,7 +14,7 @@ from mixgrpo.sampling.steppers.sde import SdeType
 from mixgrpo.section import Section, shown
 
 Aggregation = Literal["advantage", "reward"]
-ObjectiveType = Literal["clipped-ratio", "image-credit"]
+Spread = Literal["group", "batch"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -101,21 +101,32 @@ class PromptsConfig(Section):
 class AdvantageConfig(Section):
     aggregation: Aggregation = "advantage"
     """What is summed over several rewards, by weight: their advantages (the paper's choice), or the rewards."""
+    spread: Spread = "group"
+    """What a reward's distance from its group's mean is divided by: the std of its group, or of all groups of the
+    iteration together.
+    """
     clip: float = Field(default=5.0, gt=0, le=1e6)
     """Advantages are clipped to this range, plus or minus."""
+    scale: float = Field(default=1.0, gt=0, le=1e6)
+    """And then multiplied by this."""
 
 
-class ObjectiveConfig(Section):
-    """What the update minimises."""
+class RenoiseConfig(Section):
+    """How final images are noised again, for the objectives that learn from those."""
 
-    type: ObjectiveType = "clipped-ratio"
-    """clipped-ratio: the published policy gradient, which credits an advantage to the noise drawn in the window.
-    image-credit: the same loss, with the advantage credited to how the final image differs from the expected one.
-    """
-    clip_range: float = Field(default=1e-4, ge=1e-8, le=1e6)
-    """How far a ratio may move from 1 before its gradient is cut. Tiny, because log-probabilities are means."""
-    kl_weight: float = Field(default=0.0, ge=0, le=1e6)
-    """Weight of the KL divergence to the model as it was before training."""
+    draws: int = Field(default=1, ge=1, le=1000)
+    """Noised states of each image. Each is a forward-backward pass."""
+    range: tuple[float, float] = Field(default=(0.02, 0.98), strict=False)
+    """[low, high]: the noise levels, spread evenly over the prompts and draws of an iteration."""
+    shared: bool = True
+    """The images of a group get the same noise, which then cancels in their comparison."""
+
+    @model_validator(mode="after")
+    def _levels_are_noisy(self) -> "RenoiseConfig":
+        low, high = self.range
+        if not 0 < low <= high < 1:
+            raise ValueError(f"renoise.range = [{low}, {high}]: must be [low, high] with 0 < low <= high < 1")
+        return self
 
 
 class ScoringConfig(Section):
@@ -154,6 +165,10 @@ class UpdateConfig(Section):
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), strict=False)
     minibatches: int = Field(default=1, ge=1, le=100_000)
     """Mini-batches that an iteration's images are split into; each is one optimizer step."""
+    passes: int = Field(default=1, ge=1, le=1000)
+    """Passes over an iteration's images, each split anew into mini-batches. From the second on a ratio moves away from
+    1, so that more than one needs an objective that holds it.
+    """
     split_groups: bool = False
     """Give each mini-batch a part of every group, instead of whole groups. For fewer prompts a process than there are
     mini-batches: with whole groups, most processes would have nothing to do in each.

@@ -19,9 +19,9 @@ def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> list[str]:
 
 
 def _mismatch(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
-    clip = recipe.objective.clip_range
+    clip = recipe.objective.clip
     error = max(metrics.get("first_ratio_error", 0.0) for metrics in recent)
-    if error < clip:  # as in the preflight
+    if clip is None or error < clip:  # as in the preflight
         return ""
     return (
         f"rollout and update disagree: |ratio - 1| is {error:.0e} where clip_range is {clip:.0e}, so the clip acts on "

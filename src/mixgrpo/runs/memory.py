@@ -23,15 +23,16 @@ def held(trainer: Trainer) -> dict[str, int]:
     trained = _size(_there(weights.parameters.values(), device))
     modules = [part for part in trainer.model.pipeline.components.values() if isinstance(part, nn.Module)]
     images = len(distributed.local_range(recipe.rollout.prompts)) * recipe.rollout.group_size
-    # For every step of the window, where it led and its mean; image credit also keeps where it should have led.
-    kept = len(trainer.plan_at(0).window) * (3 if recipe.objective.type == "image-credit" else 2)
     return {
         "pipeline": sum(_size(_tensors(module, device)) for module in modules),
         "gradients": trained,
         "optimizer": 2 * trained,
         "average": _size(_there(weights.average.values(), device)),
         "KL reference": _reference(trainer),
-        "kept states": images * kept * torch.Size(trainer.model.latent_shape).numel() * torch.float32.itemsize,
+        "kept states": images
+        * recipe.kept_latents
+        * torch.Size(trainer.model.latent_shape).numel()
+        * torch.float32.itemsize,
     }
 
 

@@ -61,8 +61,8 @@ def preflight(trainer: Trainer, evaluated_on: Sequence[Prompt]) -> Iterator[Find
     yield _like_the_stock_pipeline(trainer)
     image = _image(trainer)
     metrics = _small_iteration(trainer)
-    if "first_ratio_error" in metrics:
-        yield _ratio(trainer, metrics)
+    if "first_ratio_error" in metrics and trainer.recipe.objective.clip is not None:
+        yield _ratio(trainer.recipe.objective.clip, metrics)
     reward_std = {name: metrics["reward_std"][name] for name in trainer.recipe.weights}
     yield Finding(
         "rewards differ within groups",
@@ -116,8 +116,8 @@ def slow_precision(dtype: str, capability: str) -> str | None:
     return "it has no units for bfloat16, which may take 40 times as long as float32: use model.dtype=float32"
 
 
-def _ratio(trainer: Trainer, metrics: Metrics) -> Finding:
-    clip, error = trainer.recipe.objective.clip_range, metrics["first_ratio_error"]
+def _ratio(clip: float, metrics: Metrics) -> Finding:
+    error = metrics["first_ratio_error"]
     advice = "" if error < clip else ": rounding alone clips every ratio; raise objective.clip_range or use float32"
     return Finding(
         "rollout and update agree", f"largest |ratio - 1| {error:.1e}, clip_range {clip:.1e}{advice}", error < clip

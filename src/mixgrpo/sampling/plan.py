@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from .schedule import SigmaGrid
+from .step_weights import StepWeight, step_weights
 from .steppers.move import Move
 from .steppers.ode import Solver, ode_step
 from .steppers.sde import SDE_STEPS, SdeType
@@ -31,6 +32,8 @@ class Step:
     sigma_next: float
     move: Move
     trained: bool = False
+    weight: float = 1.0
+    """In the loss, relative to the other steps that may be trained."""
 
     @property
     def stochastic(self) -> bool:
@@ -43,6 +46,10 @@ class Price:
 
     rollout_calls: float
     update_passes: float
+
+    def repeated(self, passes: int) -> "Price":
+        """With so many passes of the update over one rollout."""
+        return Price(self.rollout_calls, passes * self.update_passes)
 
     def cost(self, pass_cost: float) -> float:
         """In forward passes. `pass_cost` is the cost of a forward-backward: 3, or 2 if only adapters train."""
@@ -78,18 +85,22 @@ class Plan:
         """Number of earlier x0_hat that the solver uses."""
         return max(len(step.move.history_coefs) for step in self.steps)
 
-    def price(self, group_size: int, shared: bool) -> Price:
-        """Per image. `shared`: what a group has in common is computed once per prompt instead of per image."""
-        return price(len(self.steps), self.num_common, self.trained, group_size, shared)
+    def price(self, group_size: int, shared: bool, renoised: int = 0) -> Price:
+        """Per image. `shared`: what a group has in common is computed once per prompt instead of per image. `renoised`:
+        states of each image at which the update runs the model, beside the trained steps.
+        """
+        return price(len(self.steps), self.num_common, self.trained, group_size, shared, renoised)
 
 
-def price(num_steps: int, num_common: int, trained: Collection[int], group_size: int, shared: bool) -> Price:
+def price(
+    num_steps: int, num_common: int, trained: Collection[int], group_size: int, shared: bool, renoised: int = 0
+) -> Price:
     """Of a plan with these numbers of steps, whatever they are."""
     common_share = 1 / group_size if shared else 1.0
     common_trained = sum(i < num_common for i in trained)
     return Price(
         num_common * common_share + num_steps - num_common,
-        common_trained * common_share + len(trained) - common_trained,
+        common_trained * common_share + len(trained) - common_trained + renoised,
     )
 
 
@@ -100,11 +111,13 @@ def make_plan(
     sde_type: SdeType = "flow",
     noise_level: float = 0.7,
     trained: Collection[int] | None = None,
+    weight: StepWeight = "equal",
+    envelope: range | None = None,
     suffix_solver: Solver = "euler",
     compress_ratio: float = 1.0,
     history: History = "trajectory",
 ) -> Plan:
-    """`trained` defaults to the whole window."""
+    """`trained` and `envelope`, the steps that a moving window may cover, default to the whole window."""
     if window.stop >= grid.num_steps:
         raise ValueError(
             f"window {list(window)} contains the last of {grid.num_steps} steps, which is never stochastic: "
@@ -117,9 +130,10 @@ def make_plan(
     sigmas = grid.sigmas
     sde_step = SDE_STEPS[sde_type]
     steps = [Step(*pair, ode_step("euler", *pair)) for pair in _pairs(sigmas[: window.start + 1])]
-    for i in window:
-        pair = sigmas[i], sigmas[i + 1]
-        steps.append(Step(*pair, sde_step(*pair, noise_level), trained=i in trained))
+    moves = {i: sde_step(sigmas[i], sigmas[i + 1], noise_level) for i in {*window, *(envelope or ())}}
+    weights = step_weights(weight, [moves[i] for i in window], [moves[i] for i in envelope or window])
+    for i, own in zip(window, weights, strict=True):
+        steps.append(Step(sigmas[i], sigmas[i + 1], moves[i], trained=i in trained, weight=own))
 
     suffix = _pairs(grid.resampled(window.stop, suffix_calls(grid.num_steps, window.stop, compress_ratio)))
     short = len(steps) + len(suffix) < _SHORT

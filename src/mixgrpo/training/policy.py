@@ -90,7 +90,7 @@ def make_policy(
     torch.backends.cuda.enable_cudnn_sdp(False)
     device = device or model.device
     # With full tuning a reference is a copy of the networks: made only if it is used.
-    uses_reference = (objective or build_objective(recipe.objective)).uses_reference
+    uses_reference = (objective or build_objective(recipe.objective, recipe.renoise)).uses_reference
     reference = _reference(model, recipe) if uses_reference else None
     trained = make_trainable(model, recipe, adapter)
     networks = [*model.networks.values(), *_own_networks(model, reference)]

@@ -62,20 +62,20 @@ class Trainer:
         self.recipe, self.policy, self.rewards, self.prompts = recipe, policy, rewards, prompts
         self.model = policy.model
         self._given_objective = objective
-        self.objective = objective or build_objective(recipe.objective)
+        self.objective = objective or build_objective(recipe.objective, recipe.renoise)
         if self.objective.uses_reference and policy.reference is None:
             raise ValueError("the objective needs a reference model, and the policy was made for one that does not")
         if PolicySettings.of(recipe) != policy.settings:
             raise ValueError(
                 "the recipe differs from the policy's in settings of the model, its weights or the optimizer"
             )
-        if recipe.rollout.shared_noise and not self.objective.needs_window:
+        self.grid = recipe.own_grid() or self.model.grid(recipe.grid.steps)
+        if recipe.rollout.shared_noise and not self.plan_at(0).window:
             raise ValueError(
                 "rollout.shared_noise = true: without an SDE window all images of a group would be the same; set it to "
                 "false"
             )
         self.iteration = 0
-        self.grid = recipe.own_grid() or self.model.grid(recipe.grid.steps)
         self.encode = encoder_of(self.model, recipe.speed, recipe.rollout.micro_batch)
         self.scorer = Scorer(rewards, recipe.scoring, overlap=recipe.speed.overlap_rewards)
 
@@ -100,7 +100,7 @@ class Trainer:
         everything = of_all_ranks(scored, len(prompts))
         stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)
         clock.lap("reward")
-        signal = self.signal({name: values.view(len(local), -1) for name, values in scored.values.items()})
+        signal = self.signal({name: values.view(len(prompts), -1) for name, values in everything.values.items()}, local)
         stats, grad_norms = self.update(k, generation, signal)
         clock.lap("update")
         return {
@@ -115,7 +115,8 @@ class Trainer:
         }
 
     def plan_at(self, k: int) -> Plan:
-        if self.objective.needs_window:
+        """The recipe's; by ODE for an objective that was given and needs no window."""
+        if self.objective.needs_window or not self.recipe.objective.needs_window:
             return self.recipe.plan_at(k, self.grid)
         return ode_plan(self.grid, self.recipe.suffix.solver)
 
@@ -148,12 +149,13 @@ class Trainer:
     def noise_at(self, k: int) -> KeyedNoise:
         return KeyedNoise(self.recipe.seed, k, self.model.latent_shape)
 
-    def signal(self, scores: Mapping[str, Tensor]) -> Signal:
-        """`scores` are [prompts, group size] by reward."""
+    def signal(self, scores: Mapping[str, Tensor], local: range) -> Signal:
+        """`scores` are [prompts, group size] by reward, of all ranks; `local` are this one's prompts."""
         weights, settings = self.recipe.weights, self.recipe.advantage
         trained_on = {name: scores[name] for name in weights}
-        advantage = advantages(trained_on, weights, settings.aggregation, settings.clip)
-        usable = advantage.isfinite() & has_signal(trained_on)[:, None]
+        advantage = advantages(trained_on, weights, settings.aggregation, settings.clip, settings.spread)
+        usable = (advantage.isfinite() & has_signal(trained_on)[:, None])[local.start : local.stop]
+        advantage = settings.scale * advantage[local.start : local.stop]
         numbers = torch.arange(advantage.numel()).view_as(advantage)
         groups = [images[chosen].tolist() for images, chosen in zip(numbers, usable, strict=True)]
         return Signal(advantage.flatten(), [group for group in groups if group])
@@ -168,7 +170,7 @@ class Trainer:
         with torch.no_grad():
             terms = self.objective.terms(generation.rollout, advantage.to(latents.device), self.noise_at(k))
         old = None
-        if self.objective.uses_old_policy and settings.minibatches > 1:  # otherwise the current policy is the old one
+        if self.objective.uses_old_policy and settings.minibatches * settings.passes > 1:  # else it is the current one
             learned_from = [n for group in signal.groups for n in group]
             selections = select(terms, learned_from, micro_batch, together=together)
             with self.precision():
@@ -177,7 +179,13 @@ class Trainer:
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
         with_skipped = distributed.total(int(signal.advantages.isfinite().sum())) / max(1, sum(map(len, groups)))
         key, rank = f"{self.recipe.seed}/{k}", distributed.rank()
-        split = minibatches(groups, settings.minibatches, key, rank, settings.split_groups)
+        split = [
+            minibatch
+            for turn in range(settings.passes)
+            for minibatch in minibatches(
+                groups, settings.minibatches, f"{key}/{turn}" if turn else key, rank, settings.split_groups
+            )
+        ]
         self.policy.weights.optimizer.zero_grad()  # an interrupted update may have left some
         for number, minibatch in enumerate(split):
             selections = select(terms, minibatch.images, micro_batch, together=together)

@@ -198,7 +198,8 @@ class Endpoints:
     def _post(self, endpoint: _Endpoint, body: bytes, content_type: str, parse: Callable[[bytes], T]) -> T:
         headers = {**self._headers, "Content-Type": content_type}
         try:
-            response = endpoint.pool.request("POST", endpoint.url, body=body, headers=headers)
+            # Said again here: urllib3 2.2 redirects nevertheless.
+            response = endpoint.pool.request("POST", endpoint.url, body=body, headers=headers, redirect=False)
         except HTTPError as error:
             raise BadResponse(str(error)) from error
         if response.status == 200:

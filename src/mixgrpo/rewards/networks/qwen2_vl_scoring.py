@@ -1,10 +1,10 @@
 """HPSv3's checkpoint on the Qwen2-VL of transformers: a small head on the hidden state of the token `<|Reward|>`."""
 
 import torch
+from accelerate import init_empty_weights
 from PIL.Image import Image
 from torch import Tensor, nn
 from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLImageProcessorPil, Qwen2VLModel
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRotaryEmbedding, Qwen2VLVisionRotaryEmbedding
 
 from .linear_head import linear
 from .weights import Weights, strip_prefix
@@ -57,14 +57,12 @@ class Hpsv3(nn.Module):
 
 
 def _body(weights: Weights, config: Qwen2VLConfig) -> Qwen2VLModel:
-    """Built on the meta device, which allocates no memory, and given the checkpoint's tensors. Only the rotary
-    frequencies, which are not in the checkpoint, are computed.
+    """Built without memory for parameters, and given the checkpoint's tensors. Only buffers, the rotary frequencies,
+    are not in the checkpoint and computed.
     """
     config.text_config.vocab_size = len(weights["model.embed_tokens.weight"])
-    with torch.device("meta"):
+    with init_empty_weights(include_buffers=False):
         body = Qwen2VLModel(config)
-    body.language_model.rotary_emb = Qwen2VLRotaryEmbedding(config.text_config)
-    body.visual.rotary_pos_emb = Qwen2VLVisionRotaryEmbedding(config.vision_config)
     parts = {"visual": strip_prefix("visual.", weights), "language_model": strip_prefix("model.", weights)}
     named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
     body.load_state_dict(named, assign=True)
