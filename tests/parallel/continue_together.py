@@ -34,7 +34,7 @@ def main() -> None:
         checkpoints = Checkpoints(Path(folder))
         newest = checkpoints.newest().iteration
         if newest is not None:
-            trainer.restore(checkpoints.load(newest, trainer.policy.weights.room))
+            trainer.restore(checkpoints.load(newest, trainer.room))
             write(trainer, found)
         for _ in range(int(iterations)):
             trainer.iterate()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -50,15 +51,23 @@ def batch(prompts: Sequence[Prompt], iteration: int, size: int, seed: int) -> li
     """The prompts of iteration k: one epoch after the other, each in a random order of its own. Of a stream, one block
     after the other. A pure function of k, so resuming needs no state, and a longer run begins like a shorter one.
     """
+    return [prompt_at(prompts, place_of(prompts, n, seed)) for n in range(iteration * size, (iteration + 1) * size)]
+
+
+def place_of(prompts: Sequence[Prompt], number: int, seed: int) -> int:
+    """Where in the dataset the prompt is that comes so many after the first."""
     length = prompts.block if isinstance(prompts, Stream) else len(prompts)
-    positions = [divmod(position, length) for position in range(iteration * size, (iteration + 1) * size)]
-    orders = {epoch: _order(length, epoch, seed) for epoch, _ in positions}
-    if isinstance(prompts, Stream):
-        return [prompts.at(epoch * length + orders[epoch][index]) for epoch, index in positions]
-    return [prompts[orders[epoch][index]] for epoch, index in positions]
+    epoch, index = divmod(number, length)
+    place = _order(length, epoch, seed)[index]
+    return epoch * length + place if isinstance(prompts, Stream) else place
 
 
-def _order(count: int, epoch: int, seed: int) -> list[int]:
+def prompt_at(prompts: Sequence[Prompt], place: int) -> Prompt:
+    return prompts.at(place) if isinstance(prompts, Stream) else prompts[place]
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, epoch: int, seed: int) -> Sequence[int]:
     order = list(range(count))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return order

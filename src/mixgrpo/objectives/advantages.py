@@ -57,6 +57,12 @@ def has_signal(rewards: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([_differ(reward) for reward in _scored_by_all(rewards).values()]).any(0)
 
 
+def reward_spread(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """[prompts]: the std of each group's weighted sum of rewards; 0 where they differ by rounding alone."""
+    combined = _weighted_sum(_scored_by_all({name: rewards[name] for name in weights}), weights)
+    return group_std(combined).nan_to_num(0.0).where(_differ(combined), 0.0)
+
+
 def _differ(rewards: Tensor) -> Tensor:
     """[prompts]: whether the rewards differ by more than rounding."""
     return rewards.nan_to_num(-torch.inf).amax(1) - rewards.nan_to_num(torch.inf).amin(1) > _EQUAL

@@ -77,6 +77,10 @@ class SuffixConfig(Section):
 class RolloutConfig(Section):
     prompts: int = Field(default=1, ge=1, le=100_000)
     """Prompts per iteration."""
+    revisited: float = Field(default=0.0, ge=0, lt=1)
+    """The share of these prompts that were drawn before, chosen by how much the rewards of their latest group differed.
+    The others are new, one pass over the dataset after the other.
+    """
     group_size: int = Field(default=12, ge=2, le=10_000)
     """Images per prompt. Advantages compare them with each other."""
     shared_noise: bool = True

@@ -132,7 +132,7 @@ class Run:
             )
         facts = checkpoints.facts(iteration)
         changed = check_changes(facts["recipe"], trainer.recipe.model_dump(mode="json"))
-        trainer.restore(checkpoints.load(iteration, trainer.policy.weights.room))
+        trainer.restore(checkpoints.load(iteration, trainer.room))
         self._saved = iteration
         self.progress.say(
             f"continuing from iteration {iteration}"

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixgrpo.data.prompts import Prompt, batch
+from mixgrpo.data.choice import Batch, Tried, choose
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.text_cache import encoder_of
-from mixgrpo.objectives.advantages import advantages, group_std, has_signal
+from mixgrpo.objectives.advantages import advantages, group_std, has_signal, reward_spread
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel import distributed
@@ -30,6 +31,8 @@ from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velociti
 from .weights import TrainingStopped, learning_rate
 
 Metrics = dict[str, Any]
+
+_TRIED = "tried/"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Trainer:
                 "false"
             )
         self.iteration = 0
+        self.tried = Tried()
         self.encode = encoder_of(self.model, recipe.speed, recipe.rollout.micro_batch)
         self.scorer = Scorer(rewards, recipe.scoring, overlap=recipe.speed.overlap_rewards)
 
@@ -85,13 +89,21 @@ class Trainer:
 
     def iterate(self) -> Metrics:
         """Run the next iteration and return its metrics."""
-        metrics = self.run_iteration(self.iteration)
+        metrics, chosen, spreads = self._run(self.iteration)
+        self.tried.record(chosen.places, chosen.new, spreads)
         self.iteration += 1
         return metrics
 
     def run_iteration(self, k: int) -> Metrics:
+        """Learn from one as if it came now, and leave the count and the choice of prompts as they are."""
+        return self._run(k)[0]
+
+    def _run(self, k: int) -> tuple[Metrics, Batch, list[float]]:
+        """Metrics, the prompts, and by how much each one's rewards differed."""
         clock = _Clock()
-        prompts = batch(self.prompts, k, self.recipe.rollout.prompts, self.recipe.seed)
+        settings = self.recipe.rollout
+        chosen = choose(self.prompts, self.tried, k, settings.prompts, settings.revisited, self.recipe.seed)
+        prompts = chosen.prompts
         local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
         plan = self.plan_at(k)
         generation = self.generate(k, plan, prompts, local)
@@ -100,10 +112,11 @@ class Trainer:
         everything = of_all_ranks(scored, len(prompts))
         stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)
         clock.lap("reward")
-        signal = self.signal({name: values.view(len(prompts), -1) for name, values in everything.values.items()}, local)
+        scores = {name: values.view(len(prompts), -1) for name, values in everything.values.items()}
+        signal = self.signal(scores, local)
         stats, grad_norms = self.update(k, generation, signal)
         clock.lap("update")
-        return {
+        metrics = {
             "iteration": k,
             "window": [*plan.window],
             **_reward_metrics(everything, self.recipe.rollout.group_size),
@@ -113,6 +126,7 @@ class Trainer:
             "learning_rate": self.learning_rate(k),
             "seconds": clock.laps,
         }
+        return metrics, chosen, reward_spread(scores, self.recipe.weights).tolist()
 
     def plan_at(self, k: int) -> Plan:
         """The recipe's; by ODE for an objective that was given and needs no window."""
@@ -234,10 +248,21 @@ class Trainer:
             yield
 
     def snapshot(self) -> Snapshot:
-        return self.policy.weights.snapshot(self.iteration)
+        state = self.policy.weights.snapshot(self.iteration)
+        tried = {f"{_TRIED}{name}": tensor for name, tensor in self.tried.tensors().items()}
+        return Snapshot(state.iteration, {**state.tensors, **tried})
+
+    def room(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Where a tensor of a snapshot is read to."""
+        return (
+            torch.empty(shape, dtype=dtype) if name.startswith(_TRIED) else self.policy.weights.room(name, shape, dtype)
+        )
 
     def restore(self, state: Snapshot) -> None:
-        self.policy.weights.restore(state)
+        tried = {name.removeprefix(_TRIED): t for name, t in state.tensors.items() if name.startswith(_TRIED)}
+        trained = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(_TRIED)}
+        self.policy.weights.restore(Snapshot(state.iteration, trained))
+        self.tried = Tried.of(tried)
         self.iteration = state.iteration
 
 
