@@ -192,7 +192,9 @@ def test_two_processes_make_one_run(finished: Path, small: list[str], tmp_path: 
     assert shared["rewards"] == pytest.approx(alone["rewards"], abs=1e-3)
     assert shared["update_rows"] == alone["update_rows"]
     evaluations = [json.loads((path / "evaluation-000000.json").read_text()) for path in (finished, tmp_path / "run")]
-    assert evaluations[1]["rewards"]["scenes"] == pytest.approx(evaluations[0]["rewards"]["scenes"], abs=1e-2)
+    for name in ("scenes", "diversity"):
+        assert evaluations[1]["rewards"][name] == pytest.approx(evaluations[0]["rewards"][name], abs=1e-2)
+    assert 0.01 < evaluations[0]["rewards"]["diversity"]["overall"] < 1
 
 
 def test_a_lora_result_loads_into_a_plain_pipeline(tmp_path: Path) -> None:

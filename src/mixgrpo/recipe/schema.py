@@ -82,6 +82,8 @@ class Recipe(Section):
     def _some_reward_counts(self) -> "Recipe":
         if not self.weights:
             raise ValueError(f"rewards {', '.join(self.rewards)}: at least one weight must be above 0")
+        if "diversity" in self.rewards:
+            raise ValueError("rewards.diversity: evaluations report a measure of that name; choose another label")
         return self
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, spread
@@ -15,6 +16,7 @@ from mixgrpo.training.generation import images_of, without_padding
 from mixgrpo.training.scoring import to_pil
 from mixgrpo.training.trainer import Trainer
 
+from . import diversity
 from .atomic import save_image, write_json
 from .checkpoints import name_of
 from .evaluation import Evaluation, evaluate, joined, per_kind
@@ -26,6 +28,8 @@ from .trackers import Trackers
 
 _SAMPLES = 16  # images shown of each evaluation
 _SAMPLE_COLUMNS = 4
+
+Part = TypeVar("Part")
 
 Means = dict[str, Any]
 """By reward and kind of prompt."""
@@ -103,10 +107,12 @@ class Evaluations:
                 wanted = without_padding(self._until_a_signal(images), len(local))
                 own = evaluate(wanted, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
             evaluation = joined(_of_all(own), trainer.rewards)
+            apart = self._diversity()
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.prompts).items()}
             for name, values in evaluation.scores.items()
         }
+        result[diversity.NAME] = {"overall": apart}
         if distributed.rank() == 0:
             tiles = [Tile(to_pil(evaluation.shown[i]), self.prompts[i].text) for i in shown]
             self._folder.samples.mkdir(exist_ok=True)
@@ -117,6 +123,27 @@ class Evaluations:
             self._progress.evaluated(iteration, result, time.perf_counter() - begin)
         return result
 
+    def _diversity(self) -> float:
+        """Of some prompts, drawn several times each."""
+        trainer, recipe = self._trainer, self._trainer.recipe
+        prompts = spread(self.prompts, diversity.PROMPTS)
+        local = distributed.local_range(len(prompts))
+        drawn = distributed.padded(local, len(prompts)) if trainer.policy.sharded else [*local]
+        images = images_of(
+            trainer.model,
+            trainer.encode,
+            diversity.repeated([prompts[i] for i in drawn]),
+            KeyedNoise(recipe.seed, 0, trainer.model.latent_shape),
+            steps=recipe.evaluation.steps,
+            micro_batch=recipe.rollout.micro_batch,
+            prompt_ids=[i * diversity.IMAGES + n for i in drawn for n in range(diversity.IMAGES)],
+        )
+        own: Tensor | None = None
+        with suppress(EvaluationCut):
+            pixels = [batch.cpu() for _, batch in self._until_a_signal(images)]
+            own = diversity.distances(torch.cat(pixels))[: len(local)] if pixels else torch.zeros(0)
+        return torch.cat(_of_all(own)).mean().item()
+
     def _until_a_signal(self, images: Iterable[tuple[range, Tensor]]) -> Iterator[tuple[range, Tensor]]:
         together = self._trainer.policy.sharded  # then no process may go on without the others
         for batch in images:
@@ -125,7 +152,7 @@ class Evaluations:
             yield batch
 
 
-def _of_all(own: Evaluation | None) -> list[Evaluation]:
+def _of_all(own: Part | None) -> list[Part]:
     """By rank. All processes give up together: one that was not signalled has made its share for nothing."""
     per_rank = distributed.gather(own)
     made = [part for part in per_rank if part is not None]

@@ -11,6 +11,7 @@ from rich.console import Console
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 
+from . import diversity
 from .diagnosis import diagnose
 from .preflight import Finding
 
@@ -55,12 +56,18 @@ class Progress:
         means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
         self.say(f"evaluation prompts after {iteration} iterations: {means}  ({seconds:.0f} s)")
 
+    def compared(self, before: dict[str, dict[str, float]], now: dict[str, dict[str, float]]) -> None:
+        """What has become worse since the start, whatever the rewards say."""
+        if said := diversity.halved(before[diversity.NAME]["overall"], now[diversity.NAME]["overall"]):
+            self.say(said)
+
     def finish(self, folder: Path, before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> None:
         self.say(f"\nDone in {_minutes(time.monotonic() - self._begin)}. The run is in {folder}")
         for name, kinds in after.items():
             start = before[name]["overall"]
             end = kinds["overall"]
             self.say(f"  {name} on the evaluation prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
+        self.compared(before, after)
         self.say(
             f"Look at {folder}/samples. Next:\n"
             f'  mixgrpo sample {folder} "a red star left of a blue circle"\n'

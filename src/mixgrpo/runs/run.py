@@ -204,8 +204,9 @@ class Run:
         return True
 
     def _evaluate_on_the_way(self) -> Means:
-        self._evaluate_start()
-        return self._evaluate()
+        before, now = self._evaluate_start(), self._evaluate()
+        self.progress.compared(before, now)
+        return now
 
     def _make_up_for_a_cut_evaluation(self) -> None:
         """As if it had been made in time."""
