@@ -11,6 +11,7 @@ def term(state_of: list[list[int]]) -> Term:
         torch.zeros(count),
         torch.zeros(count).long(),
         torch.tensor(state_of),
+        range(len(state_of)),
         lambda s, v: Loss(v.current),
     )
 

@@ -57,7 +57,7 @@ class EndpointRegression:
             anchors = distance(velocities.current, velocities.old) + distance(velocities.current, velocities.reference)
             return Loss(value + 0.1 * anchors[selection.state_of[:, 0]], {"distance": value})
 
-        return [Term(states, torch.full((len(states),), SIGMA), rollout.prompt_of, every, loss)]
+        return [Term(states, torch.full((len(states),), SIGMA), rollout.prompt_of, every, range(len(states)), loss)]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class ClippedRatio:
 def ratio_term(settings: ClippedRatio, transition: Transition, x_next: Tensor, advantages: Tensor) -> Term:
     """The clipped ratio of arriving at `x_next`, which need not be what was drawn."""
     step, move = transition.step, transition.step.move
+    advantages = advantages[transition.images.start : transition.images.stop]
 
     def loss(selection: Selection, velocities: Velocities) -> Loss:
         states, arrived = transition.states[selection.states], x_next[selection.images]
@@ -65,4 +66,6 @@ def ratio_term(settings: ClippedRatio, transition: Transition, x_next: Tensor, a
         return Loss(value + settings.kl_weight * kl, {**metrics, "kl": kl}, error)
 
     sigma = torch.full((len(transition.states),), step.sigma, device=transition.states.device)
-    return Term(transition.states, sigma, transition.prompt_of_state, transition.state_of[:, None], loss)
+    return Term(
+        transition.states, sigma, transition.prompt_of_state, transition.state_of[:, None], transition.images, loss
+    )

@@ -43,7 +43,7 @@ class Endpoint:
 
         state_of = torch.arange(len(images) * count).view(-1, count)
         prompt_of_state = rollout.prompt_of.repeat_interleave(count)
-        return [Term(states.flatten(0, 1), sigma.flatten(), prompt_of_state, state_of, loss)]
+        return [Term(states.flatten(0, 1), sigma.flatten(), prompt_of_state, state_of, range(len(images)), loss)]
 
 
 def noise_levels(rollout: Rollout, noise: KeyedNoise, settings: RenoiseConfig) -> Tensor:

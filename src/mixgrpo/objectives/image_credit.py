@@ -43,7 +43,14 @@ class ImageCredit:
     def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:
         return [
             ratio_term(
-                self.ratio, transition, toward_images(transition, rollout.latents, rollout.group_size), advantages
+                self.ratio,
+                transition,
+                toward_images(
+                    transition,
+                    rollout.latents[transition.images.start : transition.images.stop],
+                    rollout.group_size,
+                ),
+                advantages,
             )
             for transition in rollout.transitions
         ]

@@ -21,7 +21,7 @@ class Selection:
     """The part of a term that one model call covers."""
 
     images: Tensor
-    """Which of the rollout's N images."""
+    """Which of the term's N images."""
     states: Tensor
     """Which of the term's U states."""
     state_of: Tensor
@@ -65,10 +65,15 @@ class Term:
     """[U], rows of the conditioning."""
     state_of: Tensor
     """[N, D], the D states of each image."""
+    images: range
+    """Which of the rollout's images these N are."""
     loss: Callable[[Selection, Velocities], Loss]
 
     def selections(self, images: Tensor, micro_batch: int) -> Iterator[Selection]:
-        """All of these images, whole, at most `micro_batch` unique states at a time (or those of a single image)."""
+        """All of these images that it is of, whole, at most `micro_batch` unique states at a time (or those of a single
+        image). A selection numbers the term's images from 0.
+        """
+        images = images[(images >= self.images.start) & (images < self.images.stop)] - self.images.start
         chosen: list[int] = []
         states: set[int] = set()
         for own, position in sorted(zip(self.state_of[images].tolist(), range(len(images)), strict=True)):

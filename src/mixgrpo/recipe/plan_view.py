@@ -107,7 +107,7 @@ def _legend(plan: Plan) -> Text:
 
 def _window_runs(recipe: Recipe) -> list[tuple[int, int, range]]:
     """(first iteration, last iteration, window) for every position of the window over the run, or over as much of it
-    as can be looked at in a moment.
+    as can be looked at in a moment. Where prompts have windows of their own, it is the first prompt's.
     """
     runs = []
     for window, group in groupby(range(min(recipe.iterations, affordable(recipe))), recipe.window_at):
@@ -120,6 +120,8 @@ def _windows_over_the_run(recipe: Recipe) -> Table:
     runs = _window_runs(recipe)
     grid = counting_grid(recipe)
     title = f"Window over the run ({recipe.window.strategy})"
+    if recipe.window.strategy == "stratified":
+        title += ", of the first prompt: others are spread evenly over the range"
     if recipe.window.trained_fraction < 1:
         title += f", {recipe.window.trained_fraction:.0%} of it trained: each iteration draws which"
     table = Table(title=title, title_justify="left", box=None, show_header=False)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixgrpo.data.prompts import spread
 from mixgrpo.sampling.plan import Price, price, suffix_calls
 from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
 from mixgrpo.sampling.window import random_subset
@@ -19,6 +20,7 @@ from .presets import DANCEGRPO_FRACTION
 from .schema import Recipe
 
 _MOST_STEPS = 200_000  # of all iterations together that are looked at
+_MOST_PLANS = 50  # of an iteration whose prompts have windows of their own
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,18 @@ def affordable(recipe: Recipe) -> int:
 
 
 def _price(recipe: Recipe, iteration: int, shared: bool) -> Price:
-    """That of the iteration's plan, without its steps."""
-    window = recipe.window_at(iteration)
+    """That of the iteration's plans, without their steps."""
+    prompts = spread(range(recipe.rollout.prompts), _MOST_PLANS) if recipe.window.strategy == "stratified" else [0]
+    return _mean([_price_of_prompt(recipe, iteration, prompt, shared) for prompt in prompts])
+
+
+def _price_of_prompt(recipe: Recipe, iteration: int, prompt: int, shared: bool) -> Price:
+    window = recipe.window_at(iteration, prompt)
     num_steps = window.stop + suffix_calls(recipe.grid.steps, window.stop, recipe.suffix.compress_ratio)
     common = window.start + 1 if window else num_steps
     shared = shared and recipe.rollout.shared_noise
     return price(
-        num_steps, common, recipe.trained_at(iteration), recipe.rollout.group_size, shared, recipe.renoised
+        num_steps, common, recipe.trained_at(iteration, prompt), recipe.rollout.group_size, shared, recipe.renoised
     ).repeated(recipe.update.passes)
 
 

@@ -8,7 +8,7 @@ from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.rewards.registry import check_options
 from mixgrpo.sampling.plan import Plan, make_plan
 from mixgrpo.sampling.schedule import SigmaGrid, shifted_linspace
-from mixgrpo.sampling.window import Progressive, WindowStrategy, random_subset
+from mixgrpo.sampling.window import Progressive, Stratified, WindowStrategy, random_subset
 from mixgrpo.section import Section
 
 from .objectives import ObjectiveConfig, WindowObjective
@@ -149,19 +149,24 @@ class Recipe(Section):
         """The steps that the window may cover."""
         return range(*(self.window.range or (0, self.grid.steps - 1)))
 
-    def window_at(self, iteration: int) -> range:
-        """The stochastic steps of this iteration. None where images need no other difference than their noise."""
+    def window_at(self, iteration: int, prompt: int = 0) -> range:
+        """The stochastic steps of this iteration, for this one of its prompts. None where images need no other
+        difference than their noise.
+        """
         if not (self.objective.needs_window or self.rollout.shared_noise):
             return range(0)
         size = self.window.size or len(self.envelope)
-        start = self.window.start(iteration, self.envelope, size)
+        if isinstance(self.window, Stratified):
+            start = self.window.start_of(prompt, self.rollout.prompts, iteration, self.envelope, size)
+        else:
+            start = self.window.start(iteration, self.envelope, size)
         return range(start, start + size)
 
-    def trained_at(self, iteration: int) -> tuple[int, ...]:
+    def trained_at(self, iteration: int, prompt: int = 0) -> tuple[int, ...]:
         """The steps of the window that the objective learns from."""
         if not self.objective.needs_window:
             return ()
-        return random_subset(iteration, self.window_at(iteration), self.window.trained_fraction, self.seed)
+        return random_subset(iteration, self.window_at(iteration, prompt), self.window.trained_fraction, self.seed)
 
     @property
     def renoised(self) -> int:
@@ -177,15 +182,15 @@ class Recipe(Section):
         per_step = 3 if self.objective.type == "image-credit" else 2
         return 2 * self.renoised + self.objective.needs_window * per_step * len(self.window_at(0))
 
-    def plan_at(self, iteration: int, grid: SigmaGrid) -> Plan:
+    def plan_at(self, iteration: int, grid: SigmaGrid, prompt: int = 0) -> Plan:
         """This iteration's plan on a grid: `own_grid()`, or the one of the model's scheduler."""
-        stochastic = self.window_at(iteration)
+        stochastic = self.window_at(iteration, prompt)
         return make_plan(
             grid,
             stochastic,
             sde_type=self.sde.type,
             noise_level=self.sde.noise_level,
-            trained=self.trained_at(iteration),
+            trained=self.trained_at(iteration, prompt),
             weight=self.objective.step_weight if isinstance(self.objective, WindowObjective) else "equal",
             envelope=self.envelope if stochastic and self.objective.needs_window else None,
             suffix_solver=self.suffix.solver,

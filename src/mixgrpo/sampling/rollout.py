@@ -25,7 +25,7 @@ from .steppers.gaussian import advance, clean_image, draw, log_prob
 
 @dataclass(frozen=True)
 class Transition:
-    """One trained step of all N images, stored as unique states.
+    """One trained step of N images, stored as unique states.
 
     Image n left `states[state_of[n]]` and arrived at `x_next[n]`; `means[state_of[n]]` is the mean of that step under
     the policy that drew it. `state_of` and `prompt_of_state` are on the CPU, the rest on the model's device.
@@ -37,6 +37,8 @@ class Transition:
     state_of: Tensor
     prompt_of_state: Tensor
     x_next: Tensor
+    images: range
+    """Which of the rollout's images it is of. Their numbers here begin with 0."""
 
     @property
     def log_prob(self) -> Tensor:
@@ -57,7 +59,7 @@ class Rollout:
     prompt_ids: tuple[int, ...]
     """The number of each of these prompts in the whole iteration."""
     transitions: tuple[Transition, ...]
-    """The plan's trained steps; none if it has no window."""
+    """The trained steps of the plan, or of all plans; none without a window."""
 
     @property
     def group_size(self) -> int:
@@ -177,6 +179,7 @@ def rollout(
             state_of=trunks.trunk_of if at_fork else images,
             prompt_of_state=trunks.prompt_of if at_fork else prompt_of,
             x_next=visited[i + 1],
+            images=range(num_images),
         )
 
     return Rollout(visited[len(plan.steps)], prompt_of, tuple(prompt_ids), tuple(transition(i) for i in plan.trained))

@@ -99,6 +99,24 @@ class Random(Window):
         return random_start(iteration, envelope, size, self.seed)
 
 
+class Stratified(Window):
+    """A window for each prompt (Flash-GRPO): over an iteration's prompts they are spread evenly over the range, from a
+    position drawn anew every iteration.
+    """
+
+    strategy: Literal["stratified"]
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    def start(self, iteration: int, envelope: range, size: int) -> int:
+        return self.start_of(0, 1, iteration, envelope, size)
+
+    def start_of(self, prompt: int, prompts: int, iteration: int, envelope: range, size: int) -> int:
+        """Of one of so many prompts. Those that follow each other share a window, if they are more than positions."""
+        count = envelope.stop - size + 1 - envelope.start
+        first = random_start(iteration, envelope, size, self.seed) - envelope.start
+        return envelope.start + (first + prompt * count // prompts) % count
+
+
 class Frozen(Window):
     """Stays at the start of its range."""
 
@@ -108,7 +126,9 @@ class Frozen(Window):
         return envelope.start
 
 
-WindowStrategy = Annotated[Progressive | Decay | ExpDecay | Random | Frozen, Field(discriminator="strategy")]
+WindowStrategy = Annotated[
+    Progressive | Decay | ExpDecay | Random | Stratified | Frozen, Field(discriminator="strategy")
+]
 
 
 def positions(envelope: range, size: int, stride: int, wrap: bool) -> list[int]:

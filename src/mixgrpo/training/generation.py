@@ -5,7 +5,8 @@ Images are handed over a micro-batch at a time, as soon as they are done. What s
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.text_cache import Encode
-from mixgrpo.sampling.field import Conditioning, VelocityField
+from mixgrpo.sampling.field import Conditioning, VelocityField, joined
 from mixgrpo.sampling.noise import Noise
 from mixgrpo.sampling.plan import Plan, ode_plan
 from mixgrpo.sampling.rollout import Rollout, rollout
@@ -23,6 +24,31 @@ from mixgrpo.sampling.rollout import Rollout, rollout
 class Generation:
     rollout: Rollout
     conditioning: Conditioning
+
+
+def together(parts: Sequence[Generation]) -> Generation:
+    """Of prompts that follow each other, whose plans may differ."""
+    if len(parts) == 1:
+        return parts[0]
+    rollouts = [part.rollout for part in parts]
+    prompts_before = [*accumulate((len(one.prompt_ids) for one in rollouts), initial=0)]
+    images_before = [*accumulate((len(one.latents) for one in rollouts), initial=0)]
+    transitions = tuple(
+        replace(
+            transition,
+            prompt_of_state=transition.prompt_of_state + prompts,
+            images=range(images, images + len(one.latents)),
+        )
+        for one, prompts, images in zip(rollouts, prompts_before, images_before, strict=False)
+        for transition in one.transitions
+    )
+    rollout = Rollout(
+        torch.cat([one.latents for one in rollouts]),
+        torch.cat([one.prompt_of + before for one, before in zip(rollouts, prompts_before, strict=False)]),
+        tuple(prompt for one in rollouts for prompt in one.prompt_ids),
+        transitions,
+    )
+    return Generation(rollout, joined([part.conditioning for part in parts]))
 
 
 def without_padding(images: Iterator[tuple[range, Tensor]], count: int) -> Iterator[tuple[range, Tensor]]:

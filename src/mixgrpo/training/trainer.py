@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import Plan, ode_plan
 
-from .generation import Generation, generate
+from .generation import Generation, generate, together
 from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, of_all_ranks, stop_if_too_many_failed
 from .snapshot import Snapshot
@@ -73,6 +74,11 @@ class Trainer:
                 "the recipe differs from the policy's in settings of the model, its weights or the optimizer"
             )
         self.grid = recipe.own_grid() or self.model.grid(recipe.grid.steps)
+        if policy.sharded and recipe.window.strategy == "stratified":
+            raise ValueError(
+                "window.strategy = stratified: with a window for each prompt processes make different model calls, and "
+                "a sharded network is run by all of them together. Set parallel.shard=none or window.strategy=random"
+            )
         if recipe.rollout.shared_noise and not self.plan_at(0).window:
             raise ValueError(
                 "rollout.shared_noise = true: without an SDE window all images of a group would be the same; set it to "
@@ -105,8 +111,9 @@ class Trainer:
         chosen = choose(self.prompts, self.tried, k, settings.prompts, settings.revisited, self.recipe.seed)
         prompts = chosen.prompts
         local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
-        plan = self.plan_at(k)
-        generation = self.generate(k, plan, prompts, local)
+        plans = [self.plan_at(k, prompt) for prompt in local]
+        runs = [range(local[own[0]], local[own[-1]] + 1) for own in equal_neighbours(plans)]
+        generation = together([self.generate(k, plans[run.start - local.start], prompts, run) for run in runs])
         clock.lap("rollout")
         scored = self.scorer.collect()
         everything = of_all_ranks(scored, len(prompts))
@@ -118,7 +125,7 @@ class Trainer:
         clock.lap("update")
         metrics = {
             "iteration": k,
-            "window": [*plan.window],
+            "window": sorted({step for prompt in range(len(prompts)) for step in self.plan_at(k, prompt).window}),
             **_reward_metrics(everything, self.recipe.rollout.group_size),
             "skipped_groups": len(prompts) - distributed.total(len(signal.groups)),
             **_update_metrics(stats),
@@ -128,10 +135,10 @@ class Trainer:
         }
         return metrics, chosen, reward_spread(scores, self.recipe.weights).tolist()
 
-    def plan_at(self, k: int) -> Plan:
+    def plan_at(self, k: int, prompt: int = 0) -> Plan:
         """The recipe's; by ODE for an objective that was given and needs no window."""
         if self.objective.needs_window or not self.recipe.objective.needs_window:
-            return self.recipe.plan_at(k, self.grid)
+            return self.recipe.plan_at(k, self.grid, prompt)
         return ode_plan(self.grid, self.recipe.suffix.solver)
 
     def generate(self, k: int, plan: Plan, prompts: Sequence[Prompt], local: range) -> Generation:
@@ -189,6 +196,7 @@ class Trainer:
             selections = select(terms, learned_from, micro_batch, together=together)
             with self.precision():
                 old = old_velocities(self.model, terms, selections, generation.conditioning)
+        terms_per_image = sum(len(term.images) for term in terms) / len(latents)
         groups = self._groups_of_all_ranks(signal)
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
         with_skipped = distributed.total(int(signal.advantages.isfinite().sum())) / max(1, sum(map(len, groups)))
@@ -210,7 +218,7 @@ class Trainer:
                     terms,
                     selections,
                     generation.conditioning,
-                    total=minibatch.size * with_skipped * len(terms),
+                    total=minibatch.size * with_skipped * terms_per_image,
                     reference=self.policy.reference,
                     old=old,
                     first=number == 0,
@@ -300,3 +308,8 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
+
+
+def equal_neighbours(items: Sequence[Any]) -> list[list[int]]:
+    """The positions of items that follow each other and are equal."""
+    return [[position for position, _ in group] for _, group in groupby(enumerate(items), key=lambda pair: pair[1])]
