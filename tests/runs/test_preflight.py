@@ -70,6 +70,20 @@ def test_equal_rewards_fail() -> None:
     ]
 
 
+def test_prompts_whose_rewards_are_equal_are_followed_by_others() -> None:
+    seen: list[str] = []
+
+    def equal_for_the_first(images: list[Any], prompts: list[str], **metadata: Any) -> list[float]:
+        seen.extend(dict.fromkeys(prompts))
+        scores = brightness(images, prompts)
+        return [0.5 if prompt == seen[0] else score for prompt, score in zip(prompts, scores, strict=True)]
+
+    trainer = small_trainer(equal_for_the_first, rollout={"prompts": 1, "group_size": 4, "micro_batch": 4})
+    assert all(finding.ok for finding in preflight(trainer, EVALUATED_ON))
+    assert trainer.iteration == 0
+    assert not trainer.tried.spread
+
+
 def too_fast(velocity: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A mistake of a tenth."""
     return lambda *arguments: 1.1 * velocity(*arguments)

@@ -102,24 +102,26 @@ def test_a_pattern_that_matches_no_weight_is_refused() -> None:
         small_trainer(tune_only=["*context*", "attn.to_q"])
 
 
-@pytest.mark.parametrize("minibatches", [1, 3])
-def test_resuming_is_exact(tmp_path: Path, minibatches: int) -> None:
+@pytest.mark.parametrize(("minibatches", "revisited"), [(1, 0.0), (3, 0.5)])
+def test_resuming_is_exact(tmp_path: Path, minibatches: int, revisited: float) -> None:
+    rollout = {"prompts": 3, "group_size": 4, "micro_batch": 5, "revisited": revisited}
     update = {"learning_rate": 1e-3, "minibatches": minibatches, "ema_decay": 0.9, "warmup_iterations": 3}
-    straight = small_trainer(update=update)
+    straight = small_trainer(update=update, rollout=rollout)
     metrics = [straight.iterate() for _ in range(6)]
-    first = small_trainer(update=update)
+    first = small_trainer(update=update, rollout=rollout)
     for _ in range(3):
         first.iterate()
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(first.snapshot(), {}, keep=1)
-    second = small_trainer(update=update)
+    second = small_trainer(update=update, rollout=rollout)
     newest = checkpoints.newest().iteration
     assert newest is not None
-    second.restore(checkpoints.load(newest))
+    second.restore(checkpoints.load(newest, second.room))
     resumed = [second.iterate() for _ in range(3)]
     assert [timeless(line) for line in resumed] == [timeless(line) for line in metrics[3:]]
     assert same(weights(second), weights(straight))
     assert same(second.policy.weights.average, straight.policy.weights.average)
+    assert second.tried == straight.tried
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

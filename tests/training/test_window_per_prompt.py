@@ -17,7 +17,7 @@ from runs import PROMPTS, small_recipe, small_trainer
 
 P, G = 3, 4
 BATCH: list[Prompt] = prompts_of(PROMPTS[:P])
-ADVANTAGES = torch.tensor([1.0, -1, 0.5, -0.5] * P)
+ADVANTAGES = torch.tensor([1.0, -1, 0.5, -0.5, -1, 0.3, 0.2, 0.5, 0.2, 0.8, -0.4, -0.6])
 
 
 def trainer(window: dict[str, Any], kind: str) -> Trainer:

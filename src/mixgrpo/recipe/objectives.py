@@ -48,6 +48,11 @@ class WindowObjective(Section):
         return self.clip_range if self.divergence is None else None
 
     @property
+    def has_ratio(self) -> bool:
+        """Whether it compares with the likelihood under the policy that drew the images."""
+        return True
+
+    @property
     def needs_window(self) -> bool:
         return True
 
@@ -63,6 +68,10 @@ class _Endpoint(Section):
     @property
     def clip(self) -> float | None:
         return None
+
+    @property
+    def has_ratio(self) -> bool:
+        return False
 
     @property
     def needs_window(self) -> bool:
@@ -112,6 +121,10 @@ class Awm(_Endpoint):
     def clip(self) -> float | None:
         return self.clip_range
 
+    @property
+    def has_ratio(self) -> bool:
+        return True
+
 
 class VGrpo(_Endpoint):
     """V-GRPO (2604.23380): the clipped ratio of likelihoods averaged over an image's draws; four of them."""
@@ -129,6 +142,10 @@ class VGrpo(_Endpoint):
     def clip(self) -> float | None:
         return self.clip_range
 
+    @property
+    def has_ratio(self) -> bool:
+        return True
+
 
 class ElboPepg(_Endpoint):
     """ELBO-PEPG: the policy gradient of a likelihood by errors, held back by what the update has changed already."""
@@ -141,6 +158,10 @@ class ElboPepg(_Endpoint):
     """Times the ratio of likelihoods."""
     guidance: float = Field(default=1.0, gt=0, le=1000)
     """Errors of a model with guidance grow with its scale, and are divided by this."""
+
+    @property
+    def has_ratio(self) -> bool:
+        return self.off_policy
 
 
 class Nft(_Endpoint):

@@ -77,9 +77,11 @@ def _price_of_prompt(recipe: Recipe, iteration: int, prompt: int, shared: bool) 
     num_steps = window.stop + suffix_calls(recipe.grid.steps, window.stop, recipe.suffix.compress_ratio)
     common = window.start + 1 if window else num_steps
     shared = shared and recipe.rollout.shared_noise
-    return price(
+    drawn = price(
         num_steps, common, recipe.trained_at(iteration, prompt), recipe.rollout.group_size, shared, recipe.renoised
     ).repeated(recipe.update.passes)
+    scouts = recipe.scouting.candidates * recipe.scouting.steps / recipe.rollout.group_size
+    return Price(drawn.rollout_calls + scouts, drawn.update_passes)
 
 
 def _dancegrpo_price(recipe: Recipe, iteration: int, shared: bool) -> Price:

@@ -25,6 +25,7 @@ from .sections import (
     RolloutConfig,
     SaveConfig,
     ScoringConfig,
+    ScoutingConfig,
     SdeConfig,
     SpeedConfig,
     SuffixConfig,
@@ -48,6 +49,7 @@ class Recipe(Section):
     window: WindowStrategy = Progressive()
     suffix: SuffixConfig = SuffixConfig()
     rollout: RolloutConfig = RolloutConfig()
+    scouting: ScoutingConfig = ScoutingConfig()
     prompts: PromptsConfig
     """Has a default for `model.path: tiny` alone, as have rewards: `scenes`."""
     rewards: dict[str, RewardConfig] = Field(min_length=1)
@@ -107,6 +109,30 @@ class Recipe(Section):
             raise ValueError(
                 f"renoise = {self.renoise.model_dump(mode='json')}: objective.type = {self.objective.type!r} learns "
                 "from the steps of the window and noises no image again"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scouting_fits(self) -> "Recipe":
+        candidates = self.scouting.candidates
+        if not candidates:
+            if self.scouting != ScoutingConfig():
+                raise ValueError(f"scouting.steps = {self.scouting.steps}: needs scouting.candidates")
+            return self
+        if candidates < self.rollout.group_size:
+            raise ValueError(
+                f"scouting.candidates = {candidates}: must be at least rollout.group_size = {self.rollout.group_size}"
+            )
+        if self.objective.has_ratio:
+            raise ValueError(
+                f"scouting.candidates = {candidates}: objective.type = {self.objective.type!r} has a ratio to the "
+                "policy that drew the images, and candidates that are kept for their rewards are no fair sample of it. "
+                "Use rvm, ram, nft or elbo-pepg without off_policy"
+            )
+        if self.rollout.shared_noise:
+            raise ValueError(
+                f"scouting.candidates = {candidates}: needs rollout.shared_noise = false, because a candidate is known "
+                "by its own noise"
             )
         return self
 
@@ -198,6 +224,8 @@ class Recipe(Section):
             history=self.suffix.history,
         )
 
-    def own_grid(self) -> SigmaGrid | None:
-        """The grid, where the recipe alone determines it; None where the model's scheduler does."""
-        return None if self.grid.shift == "model" else shifted_linspace(self.grid.steps, self.grid.shift)
+    def own_grid(self, steps: int | None = None) -> SigmaGrid | None:
+        """The grid, where the recipe alone determines it; None where the model's scheduler does. `steps`: another
+        number of them.
+        """
+        return None if self.grid.shift == "model" else shifted_linspace(steps or self.grid.steps, self.grid.shift)

@@ -89,6 +89,17 @@ class RolloutConfig(Section):
     """Images per model call. This bounds the memory."""
 
 
+class ScoutingConfig(Section):
+    """Drawing many candidates in few steps, and only the best and the worst of them properly. For objectives without a
+    ratio, with images that start from noise of their own.
+    """
+
+    candidates: int = Field(default=0, ge=0, le=10_000)
+    """Of each prompt. 0: none, every image is drawn at once."""
+    steps: int = Field(default=4, ge=1, le=10_000)
+    """Of a candidate."""
+
+
 class PromptsConfig(Section):
     """Where prompts come from. `prompts: NAME` stands for both: of a file it holds out one prompt in ten, at most 512,
     for evaluation, which is then written FILE#held-out, and the rest FILE#train.

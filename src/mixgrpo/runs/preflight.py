@@ -29,7 +29,8 @@ from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import ode_plan
 from mixgrpo.sampling.rollout import rollout
 from mixgrpo.training.generation import images_of
-from mixgrpo.training.trainer import Metrics, Trainer
+from mixgrpo.training.metrics import Metrics
+from mixgrpo.training.trainer import Trainer
 
 from . import memory
 from .cores import CoreWatch
@@ -178,8 +179,8 @@ def _small_iteration(trainer: Trainer) -> Metrics:
     prompts = min(settings.prompts, distributed.world_size() * -(-settings.micro_batch // size))
     few = settings.model_copy(update={"prompts": prompts, "group_size": size})
     small = trainer.with_recipe(trainer.recipe.model_copy(update={"rollout": few}))
-    for k in range(_TRIES):
-        metrics = small.run_iteration(k)
+    for _ in range(_TRIES):
+        metrics = small.iterate()
         if metrics["skipped_groups"] < prompts:
             break
     return metrics

@@ -15,8 +15,9 @@ from mixgrpo.models.load import load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import check_rewards
+from mixgrpo.training.metrics import Metrics
 from mixgrpo.training.policy import make_policy
-from mixgrpo.training.trainer import Metrics, Trainer
+from mixgrpo.training.trainer import Trainer
 from mixgrpo.training.weights import TrainingStopped
 
 from .callbacks import Callback

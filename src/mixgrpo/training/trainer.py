@@ -1,6 +1,5 @@
 """The training loop: prompts, plan, rollout, rewards, advantages, objective, update; then the window slides."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,24 +13,24 @@ from torch import Tensor
 from mixgrpo.data.choice import Batch, Tried, choose
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.text_cache import encoder_of
-from mixgrpo.objectives.advantages import advantages, group_std, has_signal, reward_spread
+from mixgrpo.objectives.advantages import advantages, has_signal, reward_spread
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel import distributed
 from mixgrpo.parallel.sharding import sum_between_machines
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.reward import Reward
-from mixgrpo.sampling.noise import KeyedNoise
+from mixgrpo.sampling.noise import KeyedNoise, Noise
 from mixgrpo.sampling.plan import Plan, ode_plan
 
 from .generation import Generation, generate, together
+from .metrics import Clock, Metrics, reward_metrics, update_metrics
 from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, of_all_ranks, stop_if_too_many_failed
+from .scouting import KeptNoise, best_and_worst
 from .snapshot import Snapshot
 from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities, select
 from .weights import TrainingStopped, learning_rate
-
-Metrics = dict[str, Any]
 
 _TRIED = "tried/"
 
@@ -106,18 +105,20 @@ class Trainer:
 
     def _run(self, k: int) -> tuple[Metrics, Batch, list[float]]:
         """Metrics, the prompts, and by how much each one's rewards differed."""
-        clock = _Clock()
+        clock = Clock()
         settings = self.recipe.rollout
         chosen = choose(self.prompts, self.tried, k, settings.prompts, settings.revisited, self.recipe.seed)
         prompts = chosen.prompts
         local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
+        noise: Noise = self.noise_at(k)
+        if self.recipe.scouting.candidates:
+            noise = self.scouted(k, prompts, local)
+            clock.lap("scouting")
         plans = [self.plan_at(k, prompt) for prompt in local]
         runs = [range(local[own[0]], local[own[-1]] + 1) for own in equal_neighbours(plans)]
-        generation = together([self.generate(k, plans[run.start - local.start], prompts, run) for run in runs])
+        generation = together([self.generate(k, plans[run.start - local.start], prompts, run, noise) for run in runs])
         clock.lap("rollout")
-        scored = self.scorer.collect()
-        everything = of_all_ranks(scored, len(prompts))
-        stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)
+        everything = self._collect(len(prompts))
         clock.lap("reward")
         scores = {name: values.view(len(prompts), -1) for name, values in everything.values.items()}
         signal = self.signal(scores, local)
@@ -126,9 +127,9 @@ class Trainer:
         metrics = {
             "iteration": k,
             "window": sorted({step for prompt in range(len(prompts)) for step in self.plan_at(k, prompt).window}),
-            **_reward_metrics(everything, self.recipe.rollout.group_size),
+            **reward_metrics(everything, self.recipe.rollout.group_size),
             "skipped_groups": len(prompts) - distributed.total(len(signal.groups)),
-            **_update_metrics(stats),
+            **update_metrics(stats),
             "grad_norm": max(grad_norms, default=0.0),
             "learning_rate": self.learning_rate(k),
             "seconds": clock.laps,
@@ -141,16 +142,45 @@ class Trainer:
             return self.recipe.plan_at(k, self.grid, prompt)
         return ode_plan(self.grid, self.recipe.suffix.solver)
 
-    def generate(self, k: int, plan: Plan, prompts: Sequence[Prompt], local: range) -> Generation:
-        """Draw the groups of the local ones of these prompts and pass their images on to the rewards."""
+    def scouted(self, k: int, prompts: Sequence[Prompt], local: range) -> KeptNoise:
+        """Of the candidates of these prompts, the noise of the best and the worst."""
+        recipe, settings = self.recipe, self.recipe.scouting
+        grid = recipe.own_grid(settings.steps) or self.model.grid(settings.steps)
+        plan, candidates = ode_plan(grid, recipe.suffix.solver), settings.candidates
+        self.generate(k, plan, prompts, local, group_size=candidates)
+        scores = {name: values.view(len(prompts), -1) for name, values in self._collect(len(prompts)).values.items()}
+        compared = advantages(
+            {name: scores[name] for name in recipe.weights}, recipe.weights, recipe.advantage.aggregation
+        )
+        return KeptNoise(self.noise_at(k), dict(enumerate(best_and_worst(compared, recipe.rollout.group_size))))
+
+    def _collect(self, prompts: int) -> Scored:
+        """The scores of all ranks."""
+        everything = of_all_ranks(self.scorer.collect(), prompts)
+        stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)
+        return everything
+
+    def generate(
+        self,
+        k: int,
+        plan: Plan,
+        prompts: Sequence[Prompt],
+        local: range,
+        noise: Noise | None = None,
+        group_size: int | None = None,
+    ) -> Generation:
+        """Draw the groups of the local ones of these prompts and pass their images on to the rewards. `noise` and
+        `group_size`: None are the iteration's own and the recipe's.
+        """
         settings = self.recipe.rollout
+        size = group_size or settings.group_size
         drawn = distributed.padded(local, len(prompts)) if self.policy.sharded else [*local]
-        scored = len(local) * settings.group_size
+        scored = len(local) * size
 
         def score(numbers: range, images: Tensor) -> None:
             own = [n for n in numbers if n < scored]
             if own:
-                self.scorer.submit(images[: len(own)], [prompts[local[n // settings.group_size]] for n in own])
+                self.scorer.submit(images[: len(own)], [prompts[local[n // size]] for n in own])
 
         with self.precision():
             return generate(
@@ -158,8 +188,8 @@ class Trainer:
                 self.encode,
                 [prompts[i] for i in drawn],
                 plan,
-                self.noise_at(k),
-                group_size=settings.group_size,
+                noise or self.noise_at(k),
+                group_size=size,
                 micro_batch=settings.micro_batch,
                 on_images=score,
                 shared_noise=settings.shared_noise,
@@ -272,42 +302,6 @@ class Trainer:
         self.policy.weights.restore(Snapshot(state.iteration, trained))
         self.tried = Tried.of(tried)
         self.iteration = state.iteration
-
-
-def _reward_metrics(scored: Scored, group_size: int) -> Metrics:
-    """Per reward: its mean, its std within groups, and what failed."""
-    groups = {name: values.view(-1, group_size) for name, values in scored.values.items()}
-    return {
-        "rewards": {name: values.nanmean().item() for name, values in groups.items()},
-        "reward_std": {name: group_std(values).nanmean().item() for name, values in groups.items()},
-        "failed_scores": scored.failed,
-        "retried_scores": scored.retried,
-        "score_errors": scored.errors,
-    }
-
-
-def _update_metrics(stats: UpdateStats) -> Metrics:
-    """Means over images and terms, of all processes."""
-    per_rank = distributed.gather((stats.sums(), stats.largest_first_ratio_error(), stats.model_rows))
-    names = sorted({"loss", *(name for sums, _, _ in per_rank for name in sums)} - {"count"})
-    errors = [error for _, error, _ in per_rank if error is not None]
-    count = max(1.0, sum(sums.get("count", 0.0) for sums, _, _ in per_rank))
-    return {
-        **{name: sum(sums.get(name, 0.0) for sums, _, _ in per_rank) / count for name in names},
-        **({"first_ratio_error": max(errors)} if errors else {}),
-        "update_rows": sum(rows for _, _, rows in per_rank),
-    }
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now
 
 
 def equal_neighbours(items: Sequence[Any]) -> list[list[int]]:
