@@ -88,9 +88,9 @@ def test_another_strategy_drops_the_keys_of_the_old_one() -> None:
         ("window.range=[5]", r"window.range = .*: must be \[start, end\], two step numbers"),
         (
             "window.strategy=zigzag",
-            "window.strategy = 'zigzag': must be progressive, decay, exp_decay, random or frozen",
+            "window.strategy = 'zigzag': must be progressive, decay, exp_decay, random, stratified or frozen",
         ),
-        ("window.seed=3", r"window.seed = 3: window.strategy progressive has no such key \(random has\)"),
+        ("window.seed=3", r"window.seed = 3: window.strategy progressive has no such key; random or stratified has it"),
         ("window.sise=3", "window.sise = 3: unknown key; did you mean window.size"),
         ("windw=3", "windw = 3: unknown key; did you mean window"),
         ("sde_windw_size=3", "sde_windw_size = 3: unknown key; did you mean sde_window_size"),

@@ -66,7 +66,7 @@ def _sentence(detail: ErrorDetails) -> str:
         case "extra_forbidden":
             owners = [name for name, kind in kinds.items() if chosen and path[1] in kind.model_fields]
             if owners:
-                return f"{key} = {given}: {section}.{tag} {chosen} has no such key ({alternatives(owners)} has)"
+                return f"{key} = {given}: {section}.{tag} {chosen} has no such key; {alternatives(owners)} has it"
             return f"{key} = {given}: unknown key; {closest(key)}"
         case "missing" if key == "window.range":
             return f"{key} = {given}: must be [start, end], two step numbers"

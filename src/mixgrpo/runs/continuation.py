@@ -21,11 +21,13 @@ MAY_CHANGE = (
     "trackers",
     "advantage",
     "objective",
+    "renoise",
     "update.learning_rate",
     "update.warmup_iterations",
     "update.schedule",
     "update.weight_decay",
     "update.minibatches",
+    "update.passes",
     "update.max_grad_norm",
 )
 """Keys and sections. The others decide what the saved state means, or what was sampled so far."""
