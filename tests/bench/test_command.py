@@ -23,7 +23,7 @@ from mixgrpo.cli.main import app
         (["--serving", "--png", "x.png"], "--png: the experiment serving has no chart"),
         (["--dtype", "float8"], "model.dtype = 'float8': must be 'float32', 'bfloat16' or 'float16'"),
         (
-            ["--learning"],
+            ["--equal-terms"],
             "--learning-rate is missing: the recipe's, 0.001, was tuned for objective.type = image-credit",
         ),
     ],

@@ -1,103 +1,127 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bench_setups import tiny_setup
 from mixgrpo.bench import charts, learning, tables
-from mixgrpo.bench.algorithms import selected
-from mixgrpo.bench.environment import environment
-from mixgrpo.bench.learning import EvalPoint, interval, time_to
+from mixgrpo.bench.command import bench
+from mixgrpo.bench.learning import Contender, Effort, Journal, chosen, contenders, contest_jobs, measure, summary
 from mixgrpo.bench.progress import without_progress
-from mixgrpo.bench.setup import SHIFT
 from mixgrpo.data.prompts import Prompt
-from runs import small_recipe
+from mixgrpo.data.sources import evaluation_prompts
+
+SMALL = "scenes grid.steps=4 window.range=[0,3] rollout.prompts=2 rollout.group_size=2 evaluation.steps=2"
+ENTRIES = {
+    "ours": Contender(SMALL, ("update.learning_rate=1e-3", "update.learning_rate=2e-3"), ours=True),
+    "rvm": Contender(f"{SMALL} objective.type=rvm", ("update.learning_rate=1e-3", "update.learning_rate=2e-3")),
+}
+EFFORT = Effort(seconds=0.5, tuning_seconds=0.3, seeds=1)
+CPU = torch.device("cpu")
 
 
-def test_every_algorithm_learns_from_the_same_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(autouse=True)
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "_DEVELOPMENT_PROMPTS", 4)
     monkeypatch.setattr(learning, "_EVALUATIONS", 2)
-    file = tmp_path / "own.yaml"
-    file.write_text(small_recipe().model_dump_json(), encoding="utf-8")
-    setup = tiny_setup(seconds=0.05, algorithms=selected(["turbo"]), recipes=[str(file)])
-    result = {**environment(setup), **learning.measure(setup, 1, without_progress)}
-    assert result["reward"] == "jpeg-compressibility"
-    rows = result["algorithms"]
-    assert [*rows] == ["DanceGRPO", "turbo", str(file)]
-    curves = [curve for row in rows.values() for curve in row["curves"]]
-    assert len(curves) == 3
-    assert all(len(curve) == 3 for curve in curves)
-    assert len({curve[0]["reward"] for curve in curves}) == 1
-    assert all(curve[-1]["seconds"] >= 0.05 and curve[-1]["iterations"] >= 1 for curve in curves)
-    assert len({curve[-1]["reward"] for curve in curves}) > 1  # they did learn
+    monkeypatch.setattr(learning, "evaluation_prompts", lambda source: evaluation_prompts(source)[:4])
+
+
+def point(key: str, iterations: int, of: int, overall: float, seconds: float = 0.0) -> dict[str, Any]:
+    return {
+        "key": key,
+        "changes": key,
+        "iterations": iterations,
+        "of": of,
+        "seconds": seconds,
+        "images": 10 * iterations,
+        "accuracy": {"overall": overall},
+    }
+
+
+def test_each_is_tuned_then_compared_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    result = measure(ENTRIES, EFFORT, CPU, journal, without_progress)
+    lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    keys = [*dict.fromkeys(line["key"] for line in lines)]
+    tuned = [f"tuning/{name}/{number}" for name in ENTRIES for number in (0, 1)]
+    assert keys == ["start", *tuned, "contest/ours/0", "contest/rvm/0"]
+    row = result["contenders"]["rvm"]
+    assert all(2 <= len(curve) <= 3 for curve in row["curves"])
+    assert row["curves"][0][0] == {"seconds": 0.0, "iterations": 0, "reward": result["start"]}
+    assert row["curves"][0][-1]["seconds"] > 0
+    assert row["images"] == [4 * row["iterations"][0]]
     tables.learning(result)
-    assert "turbo" in capsys.readouterr().out
+    assert "ours (ours)" in capsys.readouterr().out
     charts.learning(result)
 
 
-def test_gains_are_per_prompt() -> None:
-    setup = tiny_setup(seconds=0.01)
-    recipe = learning.recipes_of(setup, seed=0)["turbo"]
-    prompts = [Prompt(text, {"kind": text}) for text in ("one", "two")]
-    before = torch.tensor([1.0, 2.0])
-    training = learning.train(setup, recipe, prompts, "jpeg-compressibility", before)
-    assert training.curve[0] == EvalPoint(0.0, 0, 1.5)
-    assert training.gains.mean().item() == pytest.approx(training.curve[-1].reward - 1.5, abs=1e-5)
-    assert len(set(training.gains.tolist())) == 2
+def test_what_is_in_the_journal_is_not_done_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    for name in ENTRIES:
+        for number in (0, 1):
+            journal.append([point(f"tuning/{name}/{number}", 3, 3, 0.5)])
+    journal.append([point("start", 0, 0, 0.4), point("contest/ours/0", 1, 2, 0.45)])
+    measure(ENTRIES, EFFORT, CPU, journal, without_progress)
+    assert len(journal.points("tuning/ours/0")) == 1
+    assert len(journal.points("contest/ours/0")) == 1 + 2, "one that had not come to its end is done again"
 
 
-def test_gains_by_kind_average_the_seeds() -> None:
-    prompts = [Prompt("", {"kind": kind}) for kind in ("text", "text", "counting")]
-    runs = [
-        learning.Training([EvalPoint(0, 0, 0.0), EvalPoint(9, 3, end)], torch.tensor(gains))
-        for end, gains in ((0.5, [0.2, 0.4, 0.9]), (0.7, [0.4, 0.6, 1.1]))
-    ]
-    summary = learning._summary(runs, prompts, target=0.35, seconds=10)
-    means = {kind: gain["mean"] for kind, gain in summary["gain_by_kind"].items()}
-    assert means == pytest.approx({"text": 0.4, "counting": 1.0, "overall": 0.6})
-    assert summary["seconds_to_target"] == pytest.approx([6.3, 4.5])
-    assert summary["time_fraction"]["mean"] == pytest.approx(0.54)
+def test_nobody_else_does_what_is_being_done(tmp_path: Path) -> None:
+    one, other = Journal(tmp_path / "j.jsonl"), Journal(tmp_path / "j.jsonl")
+    with one.claimed("tuning/a/0") as first, other.claimed("tuning/a/0") as second, other.claimed("b") as third:
+        assert (first, second, third) == (True, False, True)
+    with other.claimed("tuning/a/0") as again:
+        assert again
 
 
-def test_recipes_keep_their_grid_and_objective_and_share_the_rest() -> None:
-    setup = tiny_setup(recipes=["scenes"], learning_rate=1e-4)
-    recipes = learning.recipes_of(setup, seed=7)
-    assert (recipes["turbo"].grid.steps, recipes["turbo"].grid.shift) == (8, SHIFT)
-    assert recipes["scenes"].grid.steps == 12
-    assert recipes["scenes"].objective.type == "image-credit"
-    assert recipes["scenes"].update.learning_rate == 1e-3
-    for recipe in recipes.values():
-        assert (recipe.model, recipe.rewards, recipe.seed) == (setup.base.model, setup.base.rewards, 7)
-        assert (recipe.update.schedule, recipe.update.warmup_iterations, recipe.update.ema_decay) == (
-            "constant",
-            0,
-            None,
-        )
-    setup.own_grid = True
-    assert learning.recipes_of(setup, seed=7)["turbo"].grid == setup.base.grid
+def test_the_best_variant_on_development_prompts_is_chosen(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append([point("tuning/ours/0", 9, 9, 0.5), point("tuning/ours/1", 9, 9, 0.6)])
+    journal.append([point("tuning/rvm/0", 9, 9, 0.6), point("tuning/rvm/1", 9, 9, 0.5)])
+    assert chosen("ours", ENTRIES["ours"], journal) == 1
+    jobs = contest_jobs(ENTRIES, Effort(seeds=2), journal)
+    assert [job.key for job in jobs] == ["contest/ours/0", "contest/rvm/0", "contest/ours/1", "contest/rvm/1"]
+    assert jobs[0].changes.endswith("2e-3")
+    assert jobs[1].changes.endswith("1e-3")
+    assert all(job.held_out for job in jobs)
 
 
-def test_another_objective_needs_another_learning_rate() -> None:
-    setup = tiny_setup()
-    setup.base = setup.base.model_copy(
-        update={"objective": setup.base.objective.model_copy(update={"type": "image-credit"})}
+def test_gains_and_times_by_hand(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append([point("start", 0, 0, 0.40)])
+    for seed, end in ((0, 0.52), (1, 0.48)):
+        key = f"contest/ours/{seed}"
+        journal.append([point(key, 5, 10, 0.44, 50.0), point(key, 10, 10, end, 100.0)])
+    row = summary({"ours": ENTRIES["ours"]}, Effort(100.0, seeds=2), journal)["contenders"]["ours"]
+    assert row["gain"]["mean"] == pytest.approx(0.10)
+    assert row["seconds_to"]["0.05"] == pytest.approx([50 + 50 * 0.01 / 0.08, 50 + 50 * 0.01 / 0.04])
+    assert row["seconds_to"]["0.10"] == [pytest.approx(50 + 50 * 0.06 / 0.08), None]
+
+
+def test_the_shipped_contenders_have_the_same_budget_and_valid_recipes() -> None:
+    shipped = contenders()
+    assert {"image-credit", "dancegrpo", "flowgrpo", "mixgrpo", "rvm", "nft", "awm", "v-grpo"} <= shipped.keys()
+    assert {len(entry.tried) for entry in shipped.values()} == {4}
+
+
+def test_more_variants_for_one_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "contenders.json"
+    file.write_text(
+        json.dumps({"a": {"changes": "scenes", "tried": ["seed=1"]}, "b": {"changes": "scenes", "tried": []}})
     )
-    with pytest.raises(ValueError, match="--learning-rate is missing"):
-        learning.recipes_of(setup, 0)
-    setup.learning_rate = 1e-4
-    turbo = learning.recipes_of(setup, 0)["turbo"]
-    assert (turbo.objective.type, turbo.update.learning_rate) == ("clipped-ratio", 1e-4)
+    with pytest.raises(ValueError, match="all must have as many variants"):
+        contenders(file)
 
 
-def test_when_a_curve_reaches_a_target() -> None:
-    curve = [EvalPoint(0, 0, 0.4), EvalPoint(10, 5, 0.5), EvalPoint(20, 9, 0.4), EvalPoint(30, 14, 0.8)]
-    assert time_to(curve, 0.45) == pytest.approx(5)
-    assert time_to(curve, 0.6) == pytest.approx(25)
-    assert time_to(curve, 0.3) == 0
-    assert time_to(curve, 0.9) is None
+def test_an_unknown_contender_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--only rwm: did you mean rvm"):
+        bench("learning", {"only": ["rwm"], "journal": tmp_path / "j.jsonl"})
 
 
-def test_an_interval_over_seeds() -> None:
-    assert interval([1.0, 2.0, 3.0]) == {"mean": 2.0, "half_width": pytest.approx(4.303 / 3**0.5, abs=1e-3)}
-    assert interval([1.0]) == {"mean": 1.0, "half_width": None}
+def test_development_prompts_are_no_held_out_ones() -> None:
+    def texts(prompts: list[Prompt]) -> set[str]:
+        return {prompt.text for prompt in prompts}
+
+    assert not texts(learning.development_prompts()) & texts(evaluation_prompts("scenes"))

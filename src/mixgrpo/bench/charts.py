@@ -1,6 +1,7 @@
 """Results as charts."""
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -99,6 +100,26 @@ def growth(result: dict[str, Any]) -> Figure:
 
 
 def learning(result: dict[str, Any]) -> Figure:
+    """Mean accuracy over seeds by seconds and by images; ours are drawn thick."""
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("seconds", "images"), strict=True):
+        for colour, (name, row) in enumerate(result["contenders"].items()):
+            per_point = [*zip(*row["curves"], strict=False)]
+            an_iteration = row["images"][0] / max(1, row["iterations"][0])
+            where = [
+                fmean(point["seconds"] if unit == "seconds" else point["iterations"] * an_iteration for point in points)
+                for points in per_point
+            ]
+            accuracy = [100 * fmean(point["reward"] for point in points) for points in per_point]
+            style = "-" if colour < 10 else "--"
+            axes.plot(where, accuracy, style, color=f"C{colour % 10}", label=name, linewidth=3 if row["ours"] else 1.2)
+        axes.set_xlabel(unit)
+        _plain(axes)
+    figure.axes[0].set_ylabel("strict accuracy on held-out prompts, %")
+    return figure
+
+
+def equal_terms(result: dict[str, Any]) -> Figure:
     """Reward by seconds and by iterations, a line per seed; dotted: DanceGRPO's result."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axes, unit in zip(figure.subplots(1, 2, sharey=True), ("seconds", "iterations"), strict=True):
@@ -127,4 +148,5 @@ CHARTS: dict[str, Callable[[dict[str, Any]], Figure]] = {
     "suffix": suffix,
     "growth": growth,
     "learning": learning,
+    "equal-terms": equal_terms,
 }

@@ -2,14 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from . import cost, faults, growth, learning, levers, one_by_one, serving, suffix, tables
+from mixgrpo.section import suggestion
+
+from . import cost, equal_terms, faults, growth, learning, levers, one_by_one, serving, suffix, tables
 from .algorithms import selected
 from .environment import environment, machine
 from .progress import Track, with_progress
@@ -41,6 +43,25 @@ def _on_a_model(
     return Experiment(run, table, (*_MODEL_OPTIONS, *options), has_chart=True)
 
 
+def _learning(given: Options, track: Track) -> Result:
+    entries = learning.contenders(given.get("contenders"))
+    if "only" in given:
+        entries = {name: entry for name, entry in entries.items() if name in known(given["only"], entries)}
+    effort = learning.Effort(
+        60 * given.get("minutes", 5.0), 60 * given.get("tuning-minutes", 2.0), given.get("repetitions", 3)
+    )
+    device = torch.device(given.get("device", "cpu"))
+    journal = learning.Journal(given.get("journal", Path("learning.jsonl")))
+    return {**machine(device), **learning.measure(entries, effort, device, journal, track)}
+
+
+def known(names: Sequence[str], entries: Mapping[str, Any]) -> Sequence[str]:
+    for name in names:
+        if name not in entries:
+            raise ValueError(f"--only {name}: {suggestion(name, entries)}")
+    return names
+
+
 def _serving(given: Options, track: Track) -> Result:
     return {**_here(), **serving.measure(given.get("repetitions", _DEFAULT_REPETITIONS), track)}
 
@@ -59,8 +80,14 @@ EXPERIMENTS = {
     "one-by-one": _on_a_model(one_by_one.measure, tables.one_by_one, "prompts", "only"),
     "suffix": _on_a_model(suffix.measure, tables.suffix, "prompts"),
     "growth": _on_a_model(growth.measure, tables.growth, "prompts"),
-    "learning": _on_a_model(
-        learning.measure, tables.learning, "minutes", "learning-rate", "only", "recipe", "own-grid"
+    "equal-terms": _on_a_model(
+        equal_terms.measure, tables.equal_terms, "minutes", "learning-rate", "only", "recipe", "own-grid"
+    ),
+    "learning": Experiment(
+        _learning,
+        tables.learning,
+        ("device", "minutes", "tuning-minutes", "repetitions", "only", "contenders", "journal"),
+        has_chart=True,
     ),
     "serving": Experiment(_serving, tables.serving, ("repetitions",)),
     "faults": Experiment(_faults, tables.faults, ()),

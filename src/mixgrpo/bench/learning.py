@@ -1,170 +1,252 @@
-"""What each algorithm learns in the same time, from the same start, on held-out prompts.
+"""What each objective learns in the same time, each at settings of its own that were chosen with the same effort.
 
-Every algorithm trains with every seed for the same number of seconds; evaluations stop the clock. The curves tell how
-long each takes to the reward that the baseline ends with. Further recipes can be compared as they are.
+    tuning   every variant of every contender, a short training each, judged on development prompts
+    contest  the best variant of each, several seeds, equal time, judged on held-out prompts
+
+Every training is a line of a journal, so that what was interrupted is taken up again where it was. Several processes
+may work on one journal.
 """
 
-import statistics
+import fcntl
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from mixgrpo.data.prompts import Prompt, spread
+from mixgrpo.data.prompts import Prompt
 from mixgrpo.data.sources import evaluation_prompts, train_prompts
-from mixgrpo.recipe.load import load_recipe, resolve
-from mixgrpo.recipe.presets import PRESET_SECTIONS, Algorithm
+from mixgrpo.models.load import load_model
+from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.rewards.registry import find_rewards
 from mixgrpo.runs.evaluation import evaluate, per_kind
-from mixgrpo.runs.intervals import t_half_width
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 
-from .algorithms import BASELINE
+from .equal_terms import EvalPoint, interval, time_to
 from .progress import Track
-from .setup import BenchSetup
 
-_EVALUATIONS = 6  # after the one before training
-_EVALUATION_SEED = 0
-EQUAL_TERMS = ("update.schedule=constant", "update.warmup_iterations=0", "update.ema_decay=null")
-"""A decaying learning rate, a warm-up and an average of weights favour those that make as many iterations as the
-recipe plans.
-"""
-
-
-class EvalPoint(NamedTuple):
-    seconds: float
-    iterations: int
-    reward: float
+_DEVELOPMENT_SEED, _DEVELOPMENT_PROMPTS = 1_000_003, 700
+"""Of the training stream, which no run trains on."""
+_EVALUATIONS = 5
+_PROBED = 3  # iterations, of which the first warms up
+_GAINS = (0.05, 0.10)
 
 
 @dataclass(frozen=True)
-class Training:
-    curve: list[EvalPoint]
-    gains: Tensor
-    """[prompts]: the scores after training minus those before."""
+class Contender:
+    changes: str
+    """A recipe, and what is changed in it."""
+    tried: tuple[str, ...]
+    """Further changes, of which one is chosen."""
+    ours: bool = False
 
 
-def measure(setup: BenchSetup, seeds: int, track: Track) -> dict[str, Any]:
-    recipes = [recipes_of(setup, seed) for seed in range(seeds)]
-    prompts = spread(evaluation_prompts(setup.base.prompts.evaluation), setup.base.evaluation.prompts)
-    reward = [*setup.base.weights][-1]  # the last of several is the one that counts
-    trainings: dict[str, list[Training]] = {name: [] for name in recipes[0]}
-    before = _scores(setup, recipes[0][BASELINE], prompts, reward)
-    for seed, name in track([(seed, name) for seed in range(seeds) for name in recipes[0]]):
-        trainings[name].append(train(setup, recipes[seed][name], prompts, reward, before))
-    target = statistics.mean(training.curve[-1].reward for training in trainings[BASELINE])
-    return {
-        "prompts": setup.base.rollout.prompts,
-        "group_size": setup.base.rollout.group_size,
-        "reward": reward,
-        "seconds": setup.seconds,
-        "target": target,
-        "algorithms": {name: _summary(runs, prompts, target, setup.seconds) for name, runs in trainings.items()},
-    }
+class Job(NamedTuple):
+    key: str
+    changes: str
+    seed: int
+    seconds: float
+    held_out: bool
 
 
-def recipes_of(setup: BenchSetup, seed: int) -> dict[str, Recipe]:
-    return {
-        **{name: _with_algorithm(setup, algorithm, seed) for name, algorithm in setup.algorithms.items()},
-        **{source: _as_it_is(setup, source, seed) for source in setup.recipes},
-    }
+@dataclass(frozen=True)
+class Effort:
+    """The same for all contenders."""
+
+    seconds: float = 300.0
+    tuning_seconds: float = 120.0
+    seeds: int = 3
 
 
-def _with_algorithm(setup: BenchSetup, algorithm: Algorithm, seed: int) -> Recipe:
-    base = setup.base
-    if setup.learning_rate is None and base.objective.type != "clipped-ratio":
-        raise ValueError(
-            f"--learning-rate is missing: the recipe's, {base.update.learning_rate:g}, was tuned for objective.type = "
-            f"{base.objective.type}; the algorithms that are compared need a lower one"
+def contenders(source: Path | None = None) -> dict[str, Contender]:
+    """From a file, or those that are shipped. All must have as many variants."""
+    text = (source or files("mixgrpo.bench") / "contenders.json").read_text(encoding="utf-8")
+    entries = {name: Contender(**{**entry, "tried": tuple(entry["tried"])}) for name, entry in json.loads(text).items()}
+    counts = {name: len(entry.tried) for name, entry in entries.items()}
+    if len({*counts.values()}) != 1:
+        raise ValueError(f"contenders: all must have as many variants, these have {counts}")
+    for entry in entries.values():
+        for variant in entry.tried:
+            _recipe(f"{entry.changes} {variant}")
+    return entries
+
+
+class Journal:
+    """Lines of evaluations, by the key of their training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def points(self, key: str) -> list[dict[str, Any]]:
+        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        return [line for line in map(json.loads, text.splitlines()) if line["key"] == key]
+
+    def finished(self, key: str) -> bool:
+        return any(point["iterations"] == point["of"] for point in self.points(key))
+
+    def append(self, lines: Sequence[dict[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+
+    @contextmanager
+    def claimed(self, key: str) -> Iterator[bool]:
+        """Whether nobody else works on it. A claim ends with its process."""
+        locks = self.path.with_suffix(".locks")
+        locks.mkdir(exist_ok=True)
+        with (locks / key.replace("/", "-")).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def measure(
+    entries: dict[str, Contender], effort: Effort, device: torch.device, journal: Journal, track: Track
+) -> dict[str, Any]:
+    for job in track([Job("start", "scenes", 0, 0.0, held_out=True), *tuning_jobs(entries, effort)]):
+        _do(job, device, journal)
+    for job in track(contest_jobs(entries, effort, journal)):
+        _do(job, device, journal)
+    return summary(entries, effort, journal)
+
+
+def tuning_jobs(entries: dict[str, Contender], effort: Effort) -> list[Job]:
+    return [
+        Job(f"tuning/{name}/{number}", f"{entry.changes} {variant}", 0, effort.tuning_seconds, held_out=False)
+        for name, entry in entries.items()
+        for number, variant in enumerate(entry.tried)
+    ]
+
+
+def contest_jobs(entries: dict[str, Contender], effort: Effort, journal: Journal) -> list[Job]:
+    """Seed by seed, so that a bench that is cut short has compared all."""
+    return [
+        Job(
+            f"contest/{name}/{seed}",
+            f"{entry.changes} {entry.tried[chosen(name, entry, journal)]}",
+            seed,
+            effort.seconds,
+            held_out=True,
         )
-    data = base.model_dump(exclude={*PRESET_SECTIONS})
-    del data["objective"]["type"]
-    data["update"]["learning_rate"] = setup.learning_rate or base.update.learning_rate
-    if not setup.own_grid:
-        data["grid"] = setup.grid
-    return resolve({**data, "algorithm": algorithm, "seed": seed}, EQUAL_TERMS)
+        for seed in range(effort.seeds)
+        for name, entry in entries.items()
+    ]
 
 
-def _as_it_is(setup: BenchSetup, source: str, seed: int) -> Recipe:
-    """A recipe with an objective, grid and learning rate of its own, on what all have in common."""
-    common = setup.base.model_dump(include={"model", "prompts", "rewards", "evaluation"})
-    return resolve({**load_recipe(source).model_dump(), **common, "seed": seed}, EQUAL_TERMS)
+def chosen(name: str, entry: Contender, journal: Journal) -> int:
+    """The variant with the highest accuracy on development prompts."""
+    ends = [journal.points(f"tuning/{name}/{number}")[-1]["accuracy"]["overall"] for number in range(len(entry.tried))]
+    return max(range(len(ends)), key=ends.__getitem__)
 
 
-def train(setup: BenchSetup, recipe: Recipe, prompts: Sequence[Prompt], reward: str, before: Tensor) -> Training:
-    """`before`: the scores before training, the same for all."""
-    trainer = _new_trainer(setup, recipe)
-    spent, scores, curve = 0.0, before, [EvalPoint(0.0, 0, before.nanmean().item())]
-    for number in range(_EVALUATIONS):
-        while spent < setup.seconds * (number + 1) / _EVALUATIONS:
+def _do(job: Job, device: torch.device, journal: Journal) -> None:
+    with journal.claimed(job.key) as ours:
+        if ours and not journal.finished(job.key):
+            journal.append([{"key": job.key, "changes": job.changes, **point} for point in training(job, device)])
+
+
+def training(job: Job, device: torch.device) -> list[dict[str, Any]]:
+    """What is known at each evaluation. The number of iterations is what fits into the time, from a few that are timed
+    before: a learning rate that falls must know where it ends.
+    """
+    prompts = evaluation_prompts("scenes") if job.held_out else development_prompts()
+    recipe = _recipe(job.changes, job.seed)
+    iterations = 0 if job.seconds == 0 else max(1, round(job.seconds / _seconds_an_iteration(recipe, device)))
+    if iterations:
+        recipe = _recipe(job.changes, job.seed, iterations)
+    trainer = _trainer(recipe, device)
+    points, spent = [], 0.0
+    for done in range(iterations + 1):
+        due = done * _EVALUATIONS % max(1, iterations) < _EVALUATIONS
+        if done == iterations or (due and done and job.held_out):
+            points.append(
+                {
+                    "iterations": done,
+                    "of": iterations,
+                    "seconds": spent,
+                    "images": done * recipe.rollout.prompts * recipe.rollout.group_size,
+                    "accuracy": accuracy(trainer, prompts),
+                }
+            )
+        if done < iterations:
             begin = time.perf_counter()
             trainer.iterate()
             spent += time.perf_counter() - begin
-        scores = _evaluated(trainer, prompts, reward)
-        curve.append(EvalPoint(spent, trainer.iteration, scores.nanmean().item()))
-    return Training(curve, scores - before)
+    return points
 
 
-def _scores(setup: BenchSetup, recipe: Recipe, prompts: Sequence[Prompt], reward: str) -> Tensor:
-    """Of the model before training."""
-    return _evaluated(_new_trainer(setup, recipe), prompts, reward)
+def development_prompts() -> list[Prompt]:
+    return [*train_prompts("scenes", _DEVELOPMENT_SEED, _DEVELOPMENT_PROMPTS)]
 
 
-def _new_trainer(setup: BenchSetup, recipe: Recipe) -> Trainer:
-    setup.release()
-    policy = make_policy(setup.load(recipe.model, setup.device), recipe)
+def _recipe(changes: str, seed: int = 0, iterations: int | None = None) -> Recipe:
+    source, *overrides = changes.split()
+    known = [] if iterations is None else [f"iterations={iterations}"]
+    return load_recipe(source, [*overrides, f"seed={seed}", *known])
+
+
+def _trainer(recipe: Recipe, device: torch.device) -> Trainer:
+    policy = make_policy(load_model(recipe.model, device), recipe)
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
-    return Trainer(recipe, policy, setup.rewards, prompts)
+    return Trainer(recipe, policy, find_rewards(recipe.rewards), prompts)
 
 
-def _evaluated(trainer: Trainer, prompts: Sequence[Prompt], reward: str) -> Tensor:
-    recipe = trainer.recipe
-    images = images_of(
-        trainer.model,
-        trainer.encode,
-        prompts,
-        KeyedNoise(_EVALUATION_SEED, 0, trainer.model.latent_shape),
-        steps=recipe.evaluation.steps,
-        micro_batch=recipe.rollout.micro_batch,
-    )
-    with trainer.precision():
-        return evaluate(images, prompts, {reward: trainer.rewards[reward]}, recipe.scoring).scores[reward]
+def _seconds_an_iteration(recipe: Recipe, device: torch.device) -> float:
+    trainer = _trainer(recipe, device)
+    trainer.iterate()
+    begin = time.perf_counter()
+    for _ in range(_PROBED - 1):
+        trainer.iterate()
+    return (time.perf_counter() - begin) / (_PROBED - 1)
 
 
-def _summary(runs: Sequence[Training], prompts: Sequence[Prompt], target: float, seconds: float) -> dict[str, Any]:
-    times = [time_to(run.curve, target) for run in runs]
-    reached = [time for time in times if time is not None]
-    by_kind = per_kind(torch.stack([run.gains for run in runs]).mean(0), prompts)
-    return {
-        "gain": interval([run.curve[-1].reward - run.curve[0].reward for run in runs]),
-        # Intervals over prompts, of the gains averaged over seeds.
-        "gain_by_kind": {kind: asdict(gain) for kind, gain in by_kind.items()},
-        "iterations": statistics.mean(run.curve[-1].iterations for run in runs),
-        "seconds_to_target": times,
-        # Relative to the time that the baseline had; only if every seed reached the target.
-        "time_fraction": interval([time / seconds for time in reached]) if len(reached) == len(runs) else None,
-        "curves": [[point._asdict() for point in run.curve] for run in runs],
-    }
+def accuracy(trainer: Trainer, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Strict, by kind of prompt, of averaged weights if there are any."""
+    recipe, reward = trainer.recipe, {"scenes-strict": trainer.rewards["scenes-strict"]}
+    noise = KeyedNoise(0, 0, trainer.model.latent_shape)
+    with trainer.precision(), trainer.policy.weights.averaged():
+        images = images_of(
+            trainer.model,
+            trainer.encode,
+            prompts,
+            noise,
+            steps=recipe.evaluation.steps,
+            micro_batch=recipe.rollout.micro_batch,
+        )
+        scores = evaluate(images, prompts, reward, recipe.scoring).scores["scenes-strict"]
+    return {kind: estimate.mean for kind, estimate in per_kind(scores, prompts).items()}
 
 
-def time_to(curve: Sequence[EvalPoint], target: float) -> float | None:
-    """Seconds until the reward first reaches the target, by linear interpolation; None if it never does."""
-    if curve[0].reward >= target:
-        return 0.0
-    for before, after in pairwise(curve):
-        if after.reward >= target:
-            fraction = (target - before.reward) / (after.reward - before.reward)
-            return before.seconds + fraction * (after.seconds - before.seconds)
-    return None
-
-
-def interval(values: Sequence[float]) -> dict[str, float | None]:
-    """The mean over seeds, and half the width of its 95% interval."""
-    return {"mean": statistics.mean(values), "half_width": t_half_width(values)}
+def summary(entries: dict[str, Contender], effort: Effort, journal: Journal) -> dict[str, Any]:
+    start = journal.points("start")[-1]["accuracy"]["overall"]
+    rows = {}
+    for name, entry in entries.items():
+        runs = [journal.points(f"contest/{name}/{seed}") for seed in range(effort.seeds)]
+        curves = [
+            [
+                EvalPoint(0.0, 0, start),
+                *(EvalPoint(point["seconds"], point["iterations"], point["accuracy"]["overall"]) for point in run),
+            ]
+            for run in runs
+        ]
+        rows[name] = {
+            "ours": entry.ours,
+            "changes": runs[0][-1]["changes"],
+            "gain": interval([curve[-1].reward - start for curve in curves]),
+            "iterations": [curve[-1].iterations for curve in curves],
+            "images": [run[-1]["images"] for run in runs],
+            "seconds_to": {f"{gain:.2f}": [time_to(curve, start + gain) for curve in curves] for gain in _GAINS},
+            "curves": [[point._asdict() for point in curve] for curve in curves],
+        }
+    return {"start": start, "seconds": effort.seconds, "tuning_seconds": effort.tuning_seconds, "contenders": rows}

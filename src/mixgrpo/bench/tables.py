@@ -94,6 +94,25 @@ def growth(result: dict[str, Any]) -> None:
 
 
 def learning(result: dict[str, Any]) -> None:
+    table = _table("", "iterations", "gain, points", "s to +5 points", "s to +10 points", "chosen")
+    table.title = (
+        f"Strict accuracy on held-out prompts, from {result['start']:.1%}, in {result['seconds'] / 60:g} minutes each"
+    )
+    table.caption = "95% intervals over seeds; seconds are means, - where a seed did not get there"
+    for name, row in sorted(result["contenders"].items(), key=lambda item: -item[1]["gain"]["mean"]):
+        points = {key: None if value is None else 100 * value for key, value in row["gain"].items()}
+        times = [None if None in own else statistics.fmean(own) for own in row["seconds_to"].values()]
+        table.add_row(
+            f"{name} (ours)" if row["ours"] else name,
+            f"{statistics.fmean(row['iterations']):.0f}",
+            _with_interval(points),
+            *(_or_dash(seconds, ".0f") for seconds in times),
+            row["changes"],
+        )
+    _CONSOLE.print(table)
+
+
+def equal_terms(result: dict[str, Any]) -> None:
     table = _table("", "iterations", f"gain in {result['reward']}", "fraction of the time to DanceGRPO's result")
     table.caption = "95% intervals over seeds"
     for name, row in result["algorithms"].items():

@@ -11,7 +11,12 @@ from .errors import training_errors
 
 
 def bench(
-    learning: Annotated[bool, typer.Option("--learning", help="What is learned in the same time.")] = False,
+    learning: Annotated[
+        bool, typer.Option("--learning", help="What each objective learns in the same time, at settings of its own.")
+    ] = False,
+    equal_terms: Annotated[
+        bool, typer.Option("--equal-terms", help="What algorithms learn in the same time, at one rate for all.")
+    ] = False,
     levers: Annotated[bool, typer.Option("--levers", help="What each speed setting of turbo contributes.")] = False,
     one_by_one: Annotated[bool, typer.Option("--one-by-one", help="Against one image at a time.")] = False,
     suffix: Annotated[bool, typer.Option("--suffix", help="Which short suffixes keep the ranking of rewards.")] = False,
@@ -32,22 +37,37 @@ def bench(
         int | None, typer.Option(min=1, help="Prompts per iteration, 12 images each.", show_default="4")
     ] = None,
     repetitions: Annotated[
-        int | None, typer.Option(min=1, help="Number of repetitions; for --learning, of seeds.", show_default="2")
+        int | None,
+        typer.Option(
+            min=1, help="Number of repetitions; of seeds, for --learning (3) and --equal-terms.", show_default="2"
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Training time, for --learning.", show_default="10")
+        float | None,
+        typer.Option(min=0.01, help="Training time, for --learning (5) and --equal-terms.", show_default="10"),
+    ] = None,
+    tuning_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Training time of a variant, for --learning.", show_default="2")
+    ] = None,
+    contenders: Annotated[
+        Path | None, typer.Option(help="A file of contenders, for --learning.", show_default="all objectives")
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="What --learning writes and takes up again.", show_default="learning.jsonl"),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-12, help="Of all algorithms, for --learning.", show_default="the recipe's")
+        float | None, typer.Option(min=1e-12, help="Of all algorithms, for --equal-terms.", show_default="the recipe's")
     ] = None,
     own_grid: Annotated[
-        bool, typer.Option("--own-grid", help="The recipe's own grid instead of 25 steps, for --learning.")
+        bool, typer.Option("--own-grid", help="The recipe's own grid instead of 25 steps, for --equal-terms.")
     ] = False,
     recipe: Annotated[
-        list[str] | None, typer.Option(help="A recipe to compare as it is, for --learning; repeatable.")
+        list[str] | None, typer.Option(help="A recipe to compare as it is, for --equal-terms; repeatable.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="An algorithm to compare with DanceGRPO; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="An algorithm to compare with DanceGRPO, or a contender; repeatable. Default: all."),
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Also turbo with compiled blocks.")] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="A file for all measurements.")] = None,
@@ -62,6 +82,7 @@ def bench(
 
         experiments = {
             "learning": learning,
+            "equal-terms": equal_terms,
             "levers": levers,
             "one-by-one": one_by_one,
             "suffix": suffix,
@@ -79,6 +100,9 @@ def bench(
             "prompts": prompts,
             "repetitions": repetitions,
             "minutes": minutes,
+            "tuning-minutes": tuning_minutes,
+            "contenders": contenders,
+            "journal": journal,
             "learning-rate": learning_rate,
             "own-grid": own_grid,
             "recipe": recipe,
