@@ -40,6 +40,16 @@ def test_the_title_says_which_algorithm_was_chosen_instead() -> None:
     assert "(changed to algorithm: mixgrpo)" in " ".join(result.stdout.split())
 
 
+def test_the_picture_shows_what_the_update_learns_from() -> None:
+    by_prompt = mixgrpo("plan", "scenes", "window.strategy=stratified").stdout
+    assert "18 - 23" in by_prompt
+    forked = ["objective.type=rvm", "update.learning_rate=1e-3"]
+    assert "SDE, not trained" in mixgrpo("plan", "scenes", *forked).stdout
+    by_ode = mixgrpo("plan", "scenes", *forked, "rollout.shared_noise=false").stdout
+    assert "SDE" not in by_ode
+    assert "Window over the run" not in by_ode
+
+
 def test_an_iteration_after_the_last_is_refused() -> None:
     result = mixgrpo("plan", "scenes", "--iteration", "135")
     assert (result.returncode, result.stderr) == (2, "--iteration 135: must be below 135, the number of iterations\n")

@@ -1,6 +1,6 @@
 """A recipe's plan, as a picture and tables in the terminal or as JSON."""
 
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from rich.console import Console
@@ -68,8 +68,11 @@ def print_plan(recipe: Recipe, iteration: int) -> None:
         f"{recipe.grid.steps}, {len(plan.window)} stochastic, {len(plan.trained)} trained\n"
     )
     console.print(_picture(plan))
+    if recipe.window.strategy == "stratified":
+        console.print(_windows_by_prompt(recipe, iteration))
     console.print(_legend(plan))
-    console.print(_windows_over_the_run(recipe))
+    if plan.window:
+        console.print(_windows_over_the_run(recipe))
     console.print(_step_table(recipe, plan))
     console.print(_cost_table(recipe, iteration))
 
@@ -79,6 +82,19 @@ def _picture(plan: Plan) -> Text:
     steps = min(plan.grid.num_steps, _MOST_DRAWN_STEPS)
     ruler = "".join(f"{i:<10}" for i in range(0, steps, 5))[: 2 * steps]
     return Text.assemble((f"  {ruler}\n", "dim"), "  ", _row(plan))
+
+
+def _windows_by_prompt(recipe: Recipe, iteration: int) -> Table:
+    """Of prompts that have windows of their own; those that follow each other share one."""
+    grid, table = counting_grid(recipe), Table(title="\nPrompts", title_justify="left", box=None, show_header=False)
+    table.add_column(justify="right", style="dim")
+    table.add_column()
+    runs = groupby(range(recipe.rollout.prompts), lambda prompt: recipe.window_at(iteration, prompt))
+    for _, group in islice(runs, _MOST_ROWS):
+        first, *others = group
+        name = f"{first} - {others[-1]}" if others else str(first)
+        table.add_row(name, _row(recipe.plan_at(iteration, grid, first)))
+    return table
 
 
 def _row(plan: Plan) -> Text:
@@ -97,7 +113,9 @@ def _row(plan: Plan) -> Text:
 
 
 def _legend(plan: Plan) -> Text:
-    parts = [(_ODE, "ODE"), (_TRAINED, "SDE, trained")]
+    parts = [(_ODE, "ODE")]
+    if plan.trained:
+        parts.append((_TRAINED, "SDE, trained"))
     if len(plan.trained) < len(plan.window):
         parts.append((_UNTRAINED, "SDE, not trained"))
     if len(plan.steps) < plan.grid.num_steps:
