@@ -59,12 +59,15 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "sampling/steppers/sde.py": (
-        "tests/sampling/steppers tests/sampling/test_conformance.py",
+        "tests/sampling/steppers tests/sampling/test_conformance.py tests/objectives/test_published_objectives.py",
         [
             ("rate**2 / (2 * sigma)", "rate**2 / sigma"),
             ("std = rate * math.sqrt(-dt)", "std = rate * -dt"),
-            ("math.sin(noise_level * math.pi / 2)", "math.sin(noise_level * math.pi)"),
-            ("math.sqrt(sigma_next**2 - std**2)", "math.sqrt(sigma_next**2 + std**2)"),
+            ("angle = noise_level * math.pi / 2", "angle = noise_level * math.pi"),
+            ("snr_ratio ** (noise_level**2 / 2)", "snr_ratio**noise_level"),
+            ("math.sqrt((1 - kept) * (1 + kept))", "1 - kept"),
+            ("(1 / sigma_next - 1 / sigma)", "(1 / sigma_next)"),
+            ("(1 - sigma) * x1_coef - sigma * x0_coef", "(1 - sigma) * x1_coef"),
             ("sigma_next if sigma > _PURE_NOISE else sigma", "sigma_next"),
             ("_CPS_LOG_PROB_STD = math.sqrt(0.5)", "_CPS_LOG_PROB_STD = 1.0"),
             ("(1 + pull * (1 - sigma)) * dt", "(1 + pull * sigma) * dt"),
@@ -110,10 +113,12 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "objectives/advantages.py": (
-        "tests/objectives/test_advantages.py",
+        "tests/objectives/test_advantages.py tests/objectives/test_published_objectives.py",
         [
             (".clamp(-clip, clip)", ""),
-            ("(group_std(rewards)[:, None] + _EPSILON)", "1.0"),
+            ("(unit + _EPSILON)", "1.0"),
+            ("group_std(rewards.view(1, -1))", "group_std(rewards)[:, None]"),
+            (".where(_differ(combined), 0.0)", ""),
             ("weights[name] * tensor", "tensor"),
             ('if aggregation == "advantage":', 'if aggregation != "advantage":'),
             (".amin(1) > _EQUAL", ".amin(1) > 0"),
@@ -125,19 +130,87 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "objectives/clipped_ratio.py": (
         "tests/objectives/test_clipped_ratio.py tests/training/test_update.py",
         [
-            (
-                "unclipped, clipped = -advantage * ratio, -advantage",
-                "unclipped, clipped = advantage * ratio, -advantage",
-            ),
-            ("torch.maximum(unclipped, clipped)", "torch.minimum(unclipped, clipped)"),
-            ("torch.maximum(unclipped, clipped)", "unclipped"),
-            ("ratio.clamp(1 - clip_range, 1 + clip_range)", "ratio.clamp(1 - 2 * clip_range, 1 + clip_range)"),
-            ("(log_prob - old_log_prob).exp()", "(old_log_prob - log_prob).exp()"),
-            (".flatten(1).mean(1) / 2", ".flatten(1).mean(1)"),
             ("gaussian_kl(means, advance", "gaussian_kl(means.detach(), advance"),
-            ("result.value + settings.kl_weight * kl", "result.value + kl"),
-            ("log_prob(move, arrived, old_means[state_of])", "log_prob(move, arrived, means[state_of])"),
-            ("advantages[selection.images],", "advantages[: len(selection.images)],"),
+            ("value + settings.kl_weight * kl", "value + kl"),
+            ("- log_prob(move, arrived, old_mean)", "- log_prob(move, arrived, mean)"),
+            ("old_means[state_of], advantages[selection.images]", "old_means[state_of], advantages[: len(state_of)]"),
+            ("value, error = step.weight * result.value,", "value, error = result.value,"),
+            ("if settings.guarded:", "if False:"),
+            ("if settings.divergence is None:", "if True:"),
+            ("advantages = advantages[transition.images.start : transition.images.stop]", "pass"),
+        ],
+    ),
+    "objectives/ratio.py": (
+        "tests/objectives/test_clipped_ratio.py tests/objectives/test_published_objectives.py",
+        [
+            ("free, bounded = -advantage * ratio, -advantage", "free, bounded = advantage * ratio, -advantage"),
+            ("torch.maximum(free, bounded)", "torch.minimum(free, bounded)"),
+            ("torch.maximum(free, bounded)", "free"),
+            ("ratio.clamp(1 - clip_range, 1 + clip_range)", "ratio.clamp(1 - 2 * clip_range, 1 + clip_range)"),
+            (".flatten(1).mean(1) / 2", ".flatten(1).mean(1)"),
+            ("(divergence >= threshold) & went_along", "divergence >= threshold"),
+            ("(divergence >= threshold)", "(divergence > threshold)"),
+            ("(x_next - old_mean) / std", "(x_next - mean) / std"),
+        ],
+    ),
+    "objectives/velocity_error.py": (
+        "tests/objectives/test_published_objectives.py",
+        [
+            ("return sigma.square() * squared\n", "return sigma * squared\n"),
+            ("difference.detach().abs()", "difference.abs()"),
+            (".clamp(min=_LEAST_ERROR)", ""),
+            ("/ (sigma + 1e-3) * squared", "/ sigma * squared"),
+            ("/ power", ""),
+        ],
+    ),
+    "objectives/endpoint_losses.py": (
+        "tests/objectives/test_published_objectives.py tests/objectives/test_endpoint.py",
+        [
+            ("log_ratio.mean(1, keepdim=True)", "log_ratio"),
+            ("(advantage / soft_clip).tanh()", "advantage / soft_clip"),
+            ("change = old_error - error.detach()", "change = error.detach() - old_error"),
+            ("weight = weight * change.exp()", "pass"),
+            ("/ advantage_range / 2 + 0.5", "/ advantage_range + 0.5"),
+            ("(1 + mixing) * old - mixing", "(1 - mixing) * old - mixing"),
+            ("(draws.target - at)).detach()", "(draws.target - at))"),
+            ("distance = draws.sigma.square() * distance", "pass"),
+            ("value + weight * distance.mean(1)", "value + distance.mean(1)"),
+            ('"average": self.average', '"average": self.old'),
+        ],
+    ),
+    "objectives/endpoint.py": (
+        "tests/objectives/test_endpoint.py",
+        [
+            ("(math.sqrt(5) - 1) / 2", "0.5"),
+            ("prompt * settings.draws + draw", "draw"),
+            ("(1 - level) * images[:, None] + level * drawn", "level * images[:, None] + (1 - level) * drawn"),
+            ("[None] if settings.shared else", "[0] if settings.shared else"),
+        ],
+    ),
+    "sampling/step_weights.py": (
+        "tests/objectives/test_published_objectives.py tests/sampling/test_plan.py",
+        [
+            ("move.std / abs(move.velocity_coef)", "abs(move.velocity_coef) / move.std"),
+            ("return move.std\n", "return move.std**2\n"),
+            ("raw_weight(kind, move) / mean", "raw_weight(kind, move)"),
+        ],
+    ),
+    "training/scouting.py": (
+        "tests/training/test_scouting.py",
+        [
+            ("best[: count - count // 2]", "best[: count // 2]"),
+            ("if candidate not in chosen", ""),
+            ('nan_to_num(-float("inf"))', 'nan_to_num(float("inf"))'),
+            ("None if image is None else self.candidates[prompt][image]", "image"),
+        ],
+    ),
+    "data/choice.py": (
+        "tests/data/test_choice.py",
+        [
+            ("self.fresh += new", "self.fresh += len(places)"),
+            ("** (1 / own)", ""),
+            ("if own > 0", ""),
+            ("range(tried.fresh, tried.fresh + new)", "range(iteration * size, iteration * size + new)"),
         ],
     ),
     "objectives/image_credit.py": (
@@ -146,7 +219,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("surprise = surprise - surprise.mean(1, keepdim=True)", "pass"),
             ("(move.std * surprise / scale)", "(surprise / scale)"),
             ("(images - expected[transition.state_of])", "(images + expected[transition.state_of])"),
-            ("toward_images(transition, rollout.latents, rollout.group_size)", "transition.x_next"),
+            ("rollout.latents[transition.images.start : transition.images.stop],", "transition.x_next,"),
         ],
     ),
     "objectives/objective.py": (
@@ -160,9 +233,9 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "tests/training/test_update.py tests/training/test_seams.py "
         "tests/training/test_trainer.py::test_the_first_ratio_error_is_that_before_the_first_optimizer_step",
         [
-            ("current.detach() if old is None else old[selection.states]", "current.detach()"),
-            ("for image in images[start:end] if image.rank == rank]", "for image in images[start:end]]"),
-            ("random.Random(key).shuffle(order)", "pass"),
+            ("current.detach() if old is None else old[rows],", "current.detach(),"),
+            ("for image in part if image.rank == rank]", "for image in part]"),
+            ("draw = random.Random(key)", "draw = random.Random(0)"),
             ("if first and loss.ratio_error is not None:", "if loss.ratio_error is not None:"),
             ("(loss.value.sum() / total)", "loss.value.sum()"),
             ("stats.model_rows += len(selection.states)", "stats.model_rows += len(selection.images)"),
@@ -201,17 +274,17 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "tests/training/test_trainer.py tests/training/test_policy.py tests/training/test_seams.py "
         "tests/training/test_trained_weights.py",
         [
-            ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * len(terms)"),
-            ("total=minibatch.size * with_skipped * len(terms)", "total=minibatch.size * with_skipped"),
+            ("total=minibatch.size * with_skipped * terms_per_image", "total=minibatch.size * terms_per_image"),
+            ("total=minibatch.size * with_skipped * terms_per_image", "total=minibatch.size * with_skipped"),
             (
                 "self.policy.weights.step(self.learning_rate(k))",
                 "self.policy.weights.step(self.recipe.update.learning_rate)",
             ),
-            ("stop_if_too_many_failed(of_all_ranks, self.recipe.scoring.max_failed_fraction)", "pass"),
+            ("stop_if_too_many_failed(everything, self.recipe.scoring.max_failed_fraction)", "pass"),
             ("& has_signal(trained_on)[:, None]", ""),
-            ("settings.aggregation, settings.clip)", "settings.aggregation)"),
+            ("settings.aggregation, settings.clip, settings.spread)", "settings.aggregation)"),
             ("trained_on = {name: scores[name] for name in weights}", "trained_on = dict(scores)"),
-            ("settings.minibatches > 1:", "settings.minibatches > 99:"),
+            ("update.minibatches * update.passes > 1", "False"),
             ("KeyedNoise(self.recipe.seed, k, ", "KeyedNoise(self.recipe.seed, 0, "),
             ("enabled=dtype != torch.float32", "enabled=False"),
         ],
@@ -270,7 +343,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "parallel/distributed.py": (
         "tests/training/test_trainer.py::test_two_processes_train_as_one_does",
         [
-            ("for i in (rank(), rank() + 1)]", "for i in (0, 1)]"),
+            ("for i in (own, own + 1)]", "for i in (0, 1)]"),
             ("dist.all_reduce(flat)", "pass"),
         ],
     ),
@@ -278,8 +351,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "tests/parallel/test_sharding.py tests/parallel/test_sharded_checkpoints.py",
         [
             ("part.set_gradient_divide_factor(1.0)", "part.set_gradient_divide_factor(2.0)"),
-            ("if 2 * held < available:", "if held < available:"),
-            ('"full" if _per_machine() == distributed.world_size() else "hybrid"', '"full"'),
+            ("if 2 * held < available and", "if held < available and"),
+            ('"full" if per_machine == processes else "hybrid"', '"full"'),
             ("tensor.to_local() if isinstance(tensor, DTensor) else tensor", "tensor"),
         ],
     ),
@@ -287,7 +360,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "tests/parallel/test_local.py",
         [
             ("if status is not None and status < 0:", "if False:"),
-            ("    os._exit(1)", "    pass"),
+            ("sys.stdin.read()\n    os._exit(1)", "sys.stdin.read()"),
             ("// _threads(), prompts))", "// _threads(), 99))"),
             ('"RANK" in os.environ or torch.accelerator', "torch.accelerator"),
         ],

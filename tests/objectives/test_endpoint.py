@@ -3,6 +3,7 @@ import torch
 
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.endpoint import Endpoint, noise_levels
+from mixgrpo.recipe.errors import RecipeError
 from mixgrpo.recipe.objectives import OBJECTIVES, Rvm
 from mixgrpo.recipe.sections import RenoiseConfig
 from mixgrpo.sampling.noise import KeyedNoise
@@ -78,6 +79,24 @@ def test_each_trains_on_images_of_either_sampler(kind: str, shared_noise: bool) 
     assert metrics["update_rows"] == 2 * 6
     if "first_ratio_error" in metrics:
         assert metrics["first_ratio_error"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    "objective", [{"type": "awm", "average_weight": 0.1}, {"type": "nft", "around": "average"}], ids=["awm", "nft"]
+)
+def test_averaged_weights_hold_the_velocity(objective: dict[str, object]) -> None:
+    """They are looked up before the update, and the trained weights are in place again afterwards."""
+    trainers = [
+        small_trainer(objective=chosen, update={"learning_rate": 1e-2, "ema_decay": 0.5, "max_grad_norm": 1e9})
+        for chosen in ({"type": objective["type"]}, objective)
+    ]
+    first, second = ([trainer.iterate() for trainer in trainers] for _ in range(2))
+    assert first[0]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4), "the average is the model itself"
+    assert second[0]["grad_norm"] != pytest.approx(second[1]["grad_norm"], rel=1e-2)
+    if objective["type"] == "awm":
+        assert first[1]["distance_to_average"] < 1e-9 < second[1]["distance_to_average"]
+    with pytest.raises(RecipeError, match=r"needs update\.ema_decay"):
+        small_recipe(objective=objective)
 
 
 def test_more_than_one_pass_sees_the_images_again() -> None:

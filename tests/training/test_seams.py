@@ -36,6 +36,7 @@ class EndpointRegression:
 
     needs_window = False
     uses_old_policy = True
+    uses_average = False
     uses_reference = True
 
     def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:
@@ -66,6 +67,7 @@ class EveryTermTwice:
 
     needs_window = True
     uses_old_policy = False
+    uses_average = False
     uses_reference = False
 
     def terms(self, rollout: Rollout, advantages: Tensor, noise: KeyedNoise) -> Sequence[Term]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
 
 from torch import Tensor
 
@@ -11,12 +10,10 @@ from mixgrpo.recipe.sections import RenoiseConfig
 
 from .clipped_ratio import ClippedRatio
 from .endpoint import Endpoint
-from .endpoint_losses import Draws, anchored, likelihood, nft, ram, ratio
+from .endpoint_losses import Anchor, Draws, anchored, likelihood, nft, ram, ratio
 from .image_credit import ImageCredit
 from .objective import Loss, Objective
 from .together import Together
-
-_Anchor = Literal["reference", "old", "old-image"]
 
 
 def build_objective(config: ObjectiveConfig, renoise: RenoiseConfig) -> Objective:
@@ -25,7 +22,7 @@ def build_objective(config: ObjectiveConfig, renoise: RenoiseConfig) -> Objectiv
         at_steps = by_noise if config.type == "clipped-ratio" else ImageCredit(by_noise)
         if not config.endpoint_weight:
             return at_steps
-        at_images = Endpoint(partial(likelihood, weighting="velocity"), renoise, False, False)
+        at_images = Endpoint(partial(likelihood, weighting="velocity"), renoise, False, False, False)
         return Together([(at_steps, 1.0), (at_images, config.endpoint_weight)])
     loss, anchors = _endpoint_loss(config)
     weights = {name: weight for name, weight in {"reference": config.kl_weight, **anchors}.items() if weight > 0}
@@ -33,14 +30,12 @@ def build_objective(config: ObjectiveConfig, renoise: RenoiseConfig) -> Objectiv
     def with_anchors(draws: Draws, advantage: Tensor) -> Loss:
         return anchored(loss(draws, advantage), draws, weights)
 
-    return Endpoint(
-        with_anchors, renoise, uses_old_policy=not isinstance(config, Rvm), uses_reference=config.uses_reference
-    )
+    return Endpoint(with_anchors, renoise, not isinstance(config, Rvm), config.uses_average, config.uses_reference)
 
 
 def _endpoint_loss(
     config: Rvm | Ram | Awm | VGrpo | ElboPepg | Nft,
-) -> tuple[Callable[[Draws, Tensor], Loss], Mapping[_Anchor, float]]:
+) -> tuple[Callable[[Draws, Tensor], Loss], Mapping[Anchor, float]]:
     """The loss, and the weights of its anchors to the old policy."""
     match config:
         case Rvm():
@@ -55,7 +50,7 @@ def _endpoint_loss(
                 average="ratios",
                 power=config.power,
             )
-            return by_draw, {"old": config.old_weight}
+            return by_draw, {"old": config.old_weight, "average": config.average_weight}
         case VGrpo():
             by_image = partial(
                 ratio,
@@ -81,5 +76,6 @@ def _endpoint_loss(
                 advantage_range=config.advantage_range,
                 signal=config.signal,
                 adaptive=config.adaptive,
+                around=config.around,
             )
             return pulled, {}

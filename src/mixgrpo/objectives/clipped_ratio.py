@@ -30,6 +30,7 @@ class ClippedRatio:
 
     needs_window = True
     uses_old_policy = False  # the rollout kept its means
+    uses_average = False
 
     @property
     def uses_reference(self) -> bool:

@@ -23,6 +23,7 @@ class Endpoint:
     """From the draws of some images and their advantages."""
     renoise: RenoiseConfig
     uses_old_policy: bool
+    uses_average: bool
     uses_reference: bool
 
     needs_window = False
@@ -38,7 +39,8 @@ class Endpoint:
         def loss(selection: Selection, velocities: Velocities) -> Loss:
             own, at = selection.images, selection.state_of
             reference = None if velocities.reference is None else velocities.reference[at]
-            draws = Draws(sigma[own], target[own], velocities.current[at], velocities.old[at], reference)
+            average = None if velocities.average is None else velocities.average[at]
+            draws = Draws(sigma[own], target[own], velocities.current[at], velocities.old[at], reference, average)
             return self.loss(draws, advantages[own])
 
         state_of = torch.arange(len(images) * count).view(-1, count)

@@ -25,6 +25,8 @@ from .objective import Loss
 from .ratio import RatioLoss, clipped
 from .velocity_error import mean_square, velocity_error
 
+Anchor = Literal["reference", "average", "old", "old-image"]
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -37,6 +39,14 @@ class Draws:
     current: Tensor
     old: Tensor
     reference: Tensor | None = None
+    average: Tensor | None = None
+
+    def of(self, anchor: Anchor) -> Tensor:
+        velocity = {"reference": self.reference, "average": self.average, "old": self.old, "old-image": self.old}[
+            anchor
+        ]
+        assert velocity is not None
+        return velocity
 
 
 def ratio(
@@ -97,12 +107,16 @@ def nft(
     advantage_range: float,
     signal: NftSignal = "all",
     adaptive: bool = True,
+    around: Literal["old", "average"] = "old",
 ) -> Loss:
-    """`mixing` is b, `advantage_range` c. The loss is c times the formula's, so that c sets the contrast of r alone."""
+    """`mixing` is b, `advantage_range` c. The loss is c times the formula's, so that c sets the contrast of r alone.
+    `around`: whose velocity v_old is.
+    """
     wanted = (_signal(advantage, signal) / advantage_range / 2 + 0.5).clamp(0, 1)[:, None]
     weighting: ErrorWeighting = "adaptive" if adaptive else "image"
-    toward = mixing * draws.current + (1 - mixing) * draws.old
-    away = (1 + mixing) * draws.old - mixing * draws.current
+    old = draws.of(around)
+    toward = mixing * draws.current + (1 - mixing) * old
+    away = (1 + mixing) * old - mixing * draws.current
     positive = velocity_error(weighting, toward, draws.target, draws.sigma)
     negative = velocity_error(weighting, away, draws.target, draws.sigma)
     value = advantage_range * (wanted * positive + (1 - wanted) * negative) / mixing
@@ -132,17 +146,15 @@ def ram(draws: Draws, advantage: Tensor, *, multiplier: float, residual: Literal
     return Loss(mean_square(draws.current - goal).mean(1))
 
 
-def anchored(loss: Loss, draws: Draws, weights: Mapping[Literal["reference", "old", "old-image"], float]) -> Loss:
-    """With penalties for leaving other velocities: the reference's, the old policy's, and the old policy's images,
-    which are sigma^2 as far apart.
+def anchored(loss: Loss, draws: Draws, weights: Mapping[Anchor, float]) -> Loss:
+    """With penalties for leaving other velocities: the reference's, the average's, the old policy's, and the old
+    policy's images, which are sigma^2 as far apart.
     """
     value, metrics = loss.value, dict(loss.metrics)
     for name, weight in weights.items():
-        anchor = draws.reference if name == "reference" else draws.old
-        assert anchor is not None
-        distance = mean_square(draws.current - anchor)
+        distance = mean_square(draws.current - draws.of(name))
         if name == "old-image":
             distance = draws.sigma.square() * distance
         value = value + weight * distance.mean(1)
-        metrics["kl" if name == "reference" else "distance_to_old"] = distance.detach().mean(1)
+        metrics["kl" if name == "reference" else f"distance_to_{name}"] = distance.detach().mean(1)
     return Loss(value, metrics, loss.ratio_error)

@@ -35,6 +35,7 @@ class ImageCredit:
 
     needs_window = True
     uses_old_policy = False
+    uses_average = False
 
     @property
     def uses_reference(self) -> bool:

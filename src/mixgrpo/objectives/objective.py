@@ -38,6 +38,8 @@ class Velocities:
     """Of the policy that drew the rollout."""
     reference: Tensor | None
     """Of the model before training, if the objective uses it."""
+    average: Tensor | None = None
+    """Of the averaged weights as they were before the update, if the objective uses them."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,10 @@ class Objective(Protocol):
     @property
     def uses_old_policy(self) -> bool:
         """Whether its terms read `Velocities.old`."""
+
+    @property
+    def uses_average(self) -> bool:
+        """Whether its terms read `Velocities.average`."""
 
     @property
     def uses_reference(self) -> bool:

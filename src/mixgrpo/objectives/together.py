@@ -24,6 +24,10 @@ class Together:
         return any(part.uses_old_policy for part, _ in self.parts)
 
     @property
+    def uses_average(self) -> bool:
+        return any(part.uses_average for part, _ in self.parts)
+
+    @property
     def uses_reference(self) -> bool:
         return any(part.uses_reference for part, _ in self.parts)
 

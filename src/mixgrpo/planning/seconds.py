@@ -77,10 +77,11 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     drawn = calls(plan.num_common, len(plan.steps), images)
     learned, minibatches = learned_per_gpu(recipe, layout.gpus), recipe.update.minibatches * recipe.update.passes
     passes = minibatches * trained_calls(learned)
-    old = trained_calls(images) if objective.uses_old_policy and minibatches > 1 else 0
+    looks = (objective.uses_old_policy and minibatches > 1) + objective.uses_average
+    old = looks * trained_calls(images)
     reference = passes if objective.uses_reference else 0
     flops = minibatches * learned * price.update_passes * traced.learn.flops
-    looked_up = (old > 0) * images + (reference > 0) * minibatches * learned  # by the old policy and the reference
+    looked_up = looks * images + (reference > 0) * minibatches * learned  # by the old policy and the reference
     flops += looked_up * price.update_passes * traced.forward.flops
     blocks, root = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)

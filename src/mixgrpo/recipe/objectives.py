@@ -57,6 +57,11 @@ class WindowObjective(Section):
         return True
 
     @property
+    def uses_average(self) -> bool:
+        """Whether it needs the averaged weights of update.ema_decay."""
+        return False
+
+    @property
     def uses_reference(self) -> bool:
         return self.kl_weight > 0
 
@@ -75,6 +80,11 @@ class _Endpoint(Section):
 
     @property
     def needs_window(self) -> bool:
+        return False
+
+    @property
+    def uses_average(self) -> bool:
+        """Whether it needs the averaged weights of update.ema_decay."""
         return False
 
     @property
@@ -116,6 +126,12 @@ class Awm(_Endpoint):
     """Of ghuber."""
     old_weight: float = Field(default=0.0, ge=0, le=1e6)
     """Weight of the mean squared distance to the velocity before the update."""
+    average_weight: float = Field(default=0.0, ge=0, le=1e6)
+    """Weight of the mean squared distance to the velocity of the averaged weights; its recipe has 0.1."""
+
+    @property
+    def uses_average(self) -> bool:
+        return self.average_weight > 0
 
     @property
     def clip(self) -> float | None:
@@ -175,6 +191,12 @@ class Nft(_Endpoint):
     signal: NftSignal = "all"
     adaptive: bool = True
     """Errors of predicted images relative to their mean absolute error."""
+    around: Literal["old", "average"] = "old"
+    """What is pulled and pushed: the velocity before the update, or that of the averaged weights, as in the paper."""
+
+    @property
+    def uses_average(self) -> bool:
+        return self.around == "average"
 
 
 ObjectiveConfig = Annotated[WindowObjective | Rvm | Ram | Awm | VGrpo | ElboPepg | Nft, Field(discriminator="type")]

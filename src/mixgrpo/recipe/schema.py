@@ -105,6 +105,8 @@ class Recipe(Section):
             raise ValueError(f"suffix.history = {self.suffix.history!r}: suffix.solver = 'euler' looks back on no step")
         if self.speed.text_cache is None and self.speed.text_cache_gib != SpeedConfig().text_cache_gib:
             raise ValueError(f"speed.text_cache_gib = {self.speed.text_cache_gib}: needs speed.text_cache, a folder")
+        if self.objective.uses_average and self.update.ema_decay is None:
+            raise ValueError(f"objective.type = {self.objective.type!r} with these settings needs update.ema_decay")
         if not self.renoised and self.renoise != RenoiseConfig():
             raise ValueError(
                 f"renoise = {self.renoise.model_dump(mode='json')}: objective.type = {self.objective.type!r} learns "

@@ -6,7 +6,8 @@ Images are handed over a micro-batch at a time, as soon as they are done. What s
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ from mixgrpo.sampling.rollout import Rollout, rollout
 class Generation:
     rollout: Rollout
     conditioning: Conditioning
+
+
+def equal_neighbours(items: Sequence[Any]) -> list[list[int]]:
+    """The positions of items that follow each other and are equal."""
+    return [[position for position, _ in group] for _, group in groupby(enumerate(items), key=lambda pair: pair[1])]
 
 
 def together(parts: Sequence[Generation]) -> Generation:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.text_cache import encoder_of
 from mixgrpo.objectives.advantages import advantages, has_signal, reward_spread
 from mixgrpo.objectives.build import build_objective
-from mixgrpo.objectives.objective import Objective
+from mixgrpo.objectives.objective import Objective, Term
 from mixgrpo.parallel import distributed
 from mixgrpo.parallel.sharding import sum_between_machines
 from mixgrpo.recipe.schema import Recipe
@@ -23,13 +21,13 @@ from mixgrpo.rewards.reward import Reward
 from mixgrpo.sampling.noise import KeyedNoise, Noise
 from mixgrpo.sampling.plan import Plan, ode_plan
 
-from .generation import Generation, generate, together
+from .generation import Generation, equal_neighbours, generate, together
 from .metrics import Clock, Metrics, reward_metrics, update_metrics
 from .policy import Policy, PolicySettings
 from .scoring import Scored, Scorer, of_all_ranks, stop_if_too_many_failed
 from .scouting import KeptNoise, best_and_worst
 from .snapshot import Snapshot
-from .update import ImageRef, UpdateStats, accumulate, minibatches, old_velocities, select
+from .update import UpdateStats, accumulate, groups_of_all_ranks, minibatches, old_velocities, select
 from .weights import TrainingStopped, learning_rate
 
 _TRIED = "tried/"
@@ -220,14 +218,9 @@ class Trainer:
         advantage[: len(signal.advantages)] = signal.advantages
         with torch.no_grad():
             terms = self.objective.terms(generation.rollout, advantage.to(latents.device), self.noise_at(k))
-        old = None
-        if self.objective.uses_old_policy and settings.minibatches * settings.passes > 1:  # else it is the current one
-            learned_from = [n for group in signal.groups for n in group]
-            selections = select(terms, learned_from, micro_batch, together=together)
-            with self.precision():
-                old = old_velocities(self.model, terms, selections, generation.conditioning)
+        old, average = self._earlier_velocities(terms, generation, signal)
         terms_per_image = sum(len(term.images) for term in terms) / len(latents)
-        groups = self._groups_of_all_ranks(signal)
+        groups = groups_of_all_ranks(signal.groups, self.recipe.rollout.prompts, self.recipe.rollout.group_size)
         # Images of a group with equal rewards have advantage 0: they count in the mean without a run of the model.
         with_skipped = distributed.total(int(signal.advantages.isfinite().sum())) / max(1, sum(map(len, groups)))
         key, rank = f"{self.recipe.seed}/{k}", distributed.rank()
@@ -251,6 +244,7 @@ class Trainer:
                     total=minibatch.size * with_skipped * terms_per_image,
                     reference=self.policy.reference,
                     old=old,
+                    average=average,
                     first=number == 0,
                     stats=stats,
                     before_backward=partial(sum_between_machines, self.model.networks.values()),
@@ -263,17 +257,23 @@ class Trainer:
                 ) from None
         return stats, norms
 
-    def _groups_of_all_ranks(self, signal: Signal) -> list[list[ImageRef]]:
-        own = torch.zeros(len(signal.advantages), dtype=torch.uint8)
-        own[[image for group in signal.groups for image in group]] = 1
-        prompts, size = self.recipe.rollout.prompts, self.recipe.rollout.group_size
-        chosen = iter(torch.split(distributed.gather_rows(own, prompts), size))
-        groups = [
-            [ImageRef(rank, number * size + image) for image in next(chosen).nonzero().flatten().tolist()]
-            for rank in range(distributed.world_size())
-            for number in range(len(distributed.local_range(prompts, rank)))
-        ]
-        return [group for group in groups if group]
+    def _earlier_velocities(
+        self, terms: Sequence[Term], generation: Generation, signal: Signal
+    ) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+        """Of the old policy, unless that is the current one, and of averaged weights: as far as they are used."""
+        update, uses_average = self.recipe.update, self.objective.uses_average
+        uses_old = self.objective.uses_old_policy and update.minibatches * update.passes > 1
+        if not (uses_old or uses_average):
+            return None, None
+        images = [image for group in signal.groups for image in group]
+        selections = select(terms, images, self.recipe.rollout.micro_batch, together=self.policy.sharded)
+        look = partial(old_velocities, self.model, terms, selections, generation.conditioning)
+        with self.precision():
+            old = look() if uses_old else None
+            if not uses_average:
+                return old, None
+            with self.policy.weights.averaged():
+                return old, look()
 
     def learning_rate(self, k: int) -> float:
         return learning_rate(self.recipe.update, k, self.recipe.iterations)
@@ -302,8 +302,3 @@ class Trainer:
         self.policy.weights.restore(Snapshot(state.iteration, trained))
         self.tried = Tried.of(tried)
         self.iteration = state.iteration
-
-
-def equal_neighbours(items: Sequence[Any]) -> list[list[int]]:
-    """The positions of items that follow each other and are equal."""
-    return [[position for position, _ in group] for _, group in groupby(enumerate(items), key=lambda pair: pair[1])]

@@ -56,6 +56,19 @@ class ImageRef(NamedTuple):
     number: int
 
 
+def groups_of_all_ranks(own: Sequence[Sequence[int]], prompts: int, group_size: int) -> list[list[ImageRef]]:
+    """The images to learn from, of all ranks, group by group. `own`: this rank's, by their numbers here."""
+    chosen = torch.zeros(len(distributed.local_range(prompts)) * group_size, dtype=torch.uint8)
+    chosen[[image for group in own for image in group]] = 1
+    rows = iter(torch.split(distributed.gather_rows(chosen, prompts), group_size))
+    groups = [
+        [ImageRef(rank, number * group_size + image) for image in next(rows).nonzero().flatten().tolist()]
+        for rank in range(distributed.world_size())
+        for number in range(len(distributed.local_range(prompts, rank)))
+    ]
+    return [group for group in groups if group]
+
+
 @dataclass(frozen=True)
 class Minibatch:
     images: list[int]
@@ -124,13 +137,15 @@ def accumulate(
     total: float,
     reference: ModelContext | None,
     old: Sequence[Tensor] | None,
+    average: Sequence[Tensor] | None = None,
     first: bool,
     stats: UpdateStats,
     before_backward: Callable[[bool], None],
 ) -> None:
     """Add the gradient of what is selected of each term. The mean is over `total`, which counts all processes. `old`:
-    the old policy's velocities, None if the current policy is the old one. `first`: nothing has been learned yet.
-    `before_backward` is told whether the pass is the last one.
+    the old policy's velocities, None if the current policy is the old one. `average`: those of averaged weights, if the
+    objective uses them. `first`: nothing has been learned yet. `before_backward` is told whether the pass is the last
+    one.
     """
     left = sum(map(len, selections))
     for number, (term, selected) in enumerate(zip(terms, selections, strict=True)):
@@ -138,7 +153,14 @@ def accumulate(
             left -= 1
             before_backward(left == 0)
             velocities = _velocities(
-                model, objective, term, selection, conditioning, reference, None if old is None else old[number]
+                model,
+                objective,
+                term,
+                selection,
+                conditioning,
+                reference,
+                None if old is None else old[number],
+                None if average is None else average[number],
             )
             if not len(selection.images):
                 (0 * velocities.current.sum()).backward()  # type: ignore[no-untyped-call]
@@ -159,6 +181,7 @@ def _velocities(
     conditioning: Conditioning,
     reference: ModelContext | None,
     old: Tensor | None,
+    average: Tensor | None,
 ) -> Velocities:
     inputs = _inputs(term, selection, conditioning)
     current = model.velocity(*inputs)
@@ -166,7 +189,13 @@ def _velocities(
     if objective.uses_reference and reference is not None:
         with torch.no_grad(), reference() as before_training:
             frozen = before_training.velocity(*inputs)
-    return Velocities(current, current.detach() if old is None else old[selection.states], frozen)
+    rows = selection.states
+    return Velocities(
+        current,
+        current.detach() if old is None else old[rows],
+        frozen,
+        None if average is None else average[rows],
+    )
 
 
 def _inputs(term: Term, selection: Selection, conditioning: Conditioning) -> tuple[Tensor, Tensor, Conditioning]:
