@@ -113,7 +113,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "objectives/advantages.py": (
-        "tests/objectives/test_advantages.py tests/objectives/test_published_objectives.py",
+        "tests/objectives/test_advantages.py tests/objectives/test_published_objectives.py "
+        "tests/training/test_step_settings.py",
         [
             (".clamp(-clip, clip)", ""),
             ("(unit + _EPSILON)", "1.0"),
@@ -128,7 +129,8 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         ],
     ),
     "objectives/clipped_ratio.py": (
-        "tests/objectives/test_clipped_ratio.py tests/training/test_update.py",
+        "tests/objectives/test_clipped_ratio.py tests/training/test_update.py tests/training/test_step_settings.py "
+        "tests/training/test_window_per_prompt.py",
         [
             ("gaussian_kl(means, advance", "gaussian_kl(means.detach(), advance"),
             ("value + settings.kl_weight * kl", "value + kl"),
@@ -184,11 +186,10 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("(math.sqrt(5) - 1) / 2", "0.5"),
             ("prompt * settings.draws + draw", "draw"),
             ("(1 - level) * images[:, None] + level * drawn", "level * images[:, None] + (1 - level) * drawn"),
-            ("[None] if settings.shared else", "[0] if settings.shared else"),
         ],
     ),
     "sampling/step_weights.py": (
-        "tests/objectives/test_published_objectives.py tests/sampling/test_plan.py",
+        "tests/objectives/test_published_objectives.py tests/training/test_step_settings.py",
         [
             ("move.std / abs(move.velocity_coef)", "abs(move.velocity_coef) / move.std"),
             ("return move.std\n", "return move.std**2\n"),
