@@ -3,7 +3,7 @@ from collections import Counter
 import torch
 
 from mixgrpo.data.choice import Tried, choose
-from mixgrpo.data.prompts import batch, prompts_of
+from mixgrpo.data.prompts import batch, place_of, prompts_of
 from mixgrpo.data.stream import Stream
 
 LIST = prompts_of([f"p{i}" for i in range(40)])
@@ -35,6 +35,16 @@ def test_prompts_that_taught_are_drawn_again_and_the_others_are_not() -> None:
     assert len(new) == len({*again}) == 4
     assert {*again} <= {*range(10)}
     assert [prompt.text for prompt in chosen.prompts] == [f"p{place}" for place in chosen.places]
+
+
+def test_no_prompt_is_left_out_because_others_come_again() -> None:
+    tried, new = Tried(), []
+    for k in range(9):
+        chosen = choose(LIST, tried, k, 8, 0.5, seed=0)
+        new += chosen.places[: chosen.new]
+        tried.record(chosen.places, chosen.new, [1.0] * 8)
+    assert new == [place_of(LIST, number, 0) for number in range(40)]
+    assert sorted(new) == [*range(40)]
 
 
 def test_where_none_taught_all_are_new() -> None:

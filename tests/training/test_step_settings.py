@@ -67,5 +67,5 @@ def test_terms_that_went_far_are_dropped_instead_of_clipped() -> None:
 
 
 def test_rewards_that_differ_by_rounding_are_not_spread() -> None:
-    rewards = torch.tensor([[0.5, 0.5 + 1e-8, 0.5], [0.0, 1.0, 0.5], [float("nan"), 0.3, float("nan")]])
+    rewards = torch.tensor([[0.5, 0.5 + 3e-7, 0.5], [0.0, 1.0, 0.5], [float("nan"), 0.3, float("nan")]])
     assert reward_spread({"a": rewards, "b": rewards}, {"a": 2.0}).tolist() == pytest.approx([0.0, 1.0, 0.0])
