@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from mixgrpo.recipe.presets import Algorithm
+from mixgrpo.section import suggestion
 
 ALGORITHMS: dict[str, Algorithm] = {
     "DanceGRPO": "dancegrpo",
@@ -31,12 +32,15 @@ def published_ratio(algorithm: Algorithm) -> float | None:
     return None if seconds is None else seconds / _PUBLISHED_SECONDS["dancegrpo"]
 
 
+def check_names(option: str, names: Collection[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{option} {name}: {suggestion(name, known)}")
+
+
 def selected(only: Collection[str]) -> dict[str, Algorithm]:
     """These algorithms and the baseline; all of them if none is named."""
-    known = ALGORITHMS.values()
-    for algorithm in only:
-        if algorithm not in known:
-            raise ValueError(f"--only {algorithm}: must be one of {', '.join(known)}")
+    check_names("--only", only, ALGORITHMS.values())
     return {
         name: algorithm for name, algorithm in ALGORITHMS.items() if not only or algorithm in only or name == BASELINE
     }

@@ -2,17 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from mixgrpo.section import suggestion
-
 from . import cost, equal_terms, faults, growth, learning, levers, one_by_one, serving, suffix, tables
-from .algorithms import selected
+from .algorithms import check_names, selected
 from .environment import environment, machine
 from .progress import Track, with_progress
 from .setup import BenchSetup, bench_setup
@@ -46,20 +44,14 @@ def _on_a_model(
 def _learning(given: Options, track: Track) -> Result:
     entries = learning.contenders(given.get("contenders"))
     if "only" in given:
-        entries = {name: entry for name, entry in entries.items() if name in known(given["only"], entries)}
+        check_names("--only", given["only"], entries)
+        entries = {name: entry for name, entry in entries.items() if name in given["only"]}
     effort = learning.Effort(
         60 * given.get("minutes", 5.0), 60 * given.get("tuning-minutes", 2.0), given.get("repetitions", 3)
     )
     device = torch.device(given.get("device", "cpu"))
     journal = learning.Journal(given.get("journal", Path("learning.jsonl")))
     return {**machine(device), **learning.measure(entries, effort, device, journal, track)}
-
-
-def known(names: Sequence[str], entries: Mapping[str, Any]) -> Sequence[str]:
-    for name in names:
-        if name not in entries:
-            raise ValueError(f"--only {name}: {suggestion(name, entries)}")
-    return names
 
 
 def _serving(given: Options, track: Track) -> Result:

@@ -15,23 +15,20 @@ import torch
 from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, spread
-from mixgrpo.data.sources import evaluation_prompts, train_prompts
+from mixgrpo.data.sources import evaluation_prompts
 from mixgrpo.recipe.load import load_recipe, resolve
 from mixgrpo.recipe.presets import PRESET_SECTIONS, Algorithm
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.runs.evaluation import evaluate, per_kind
+from mixgrpo.runs.evaluation import per_kind
 from mixgrpo.runs.intervals import t_half_width
-from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.training.generation import images_of
-from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 
 from .algorithms import BASELINE
 from .progress import Track
 from .setup import BenchSetup
+from .training import new_trainer, scores_of
 
 _EVALUATIONS = 6  # after the one before training
-_EVALUATION_SEED = 0
 EQUAL_TERMS = ("update.schedule=constant", "update.warmup_iterations=0", "update.ema_decay=null")
 """A decaying learning rate, a warm-up and an average of weights favour those that make as many iterations as the
 recipe plans.
@@ -107,35 +104,19 @@ def train(setup: BenchSetup, recipe: Recipe, prompts: Sequence[Prompt], reward: 
             begin = time.perf_counter()
             trainer.iterate()
             spent += time.perf_counter() - begin
-        scores = _evaluated(trainer, prompts, reward)
+        scores = scores_of(trainer, prompts, reward)
         curve.append(EvalPoint(spent, trainer.iteration, scores.nanmean().item()))
     return Training(curve, scores - before)
 
 
 def _scores(setup: BenchSetup, recipe: Recipe, prompts: Sequence[Prompt], reward: str) -> Tensor:
     """Of the model before training."""
-    return _evaluated(_new_trainer(setup, recipe), prompts, reward)
+    return scores_of(_new_trainer(setup, recipe), prompts, reward)
 
 
 def _new_trainer(setup: BenchSetup, recipe: Recipe) -> Trainer:
     setup.release()
-    policy = make_policy(setup.load(recipe.model, setup.device), recipe)
-    prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
-    return Trainer(recipe, policy, setup.rewards, prompts)
-
-
-def _evaluated(trainer: Trainer, prompts: Sequence[Prompt], reward: str) -> Tensor:
-    recipe = trainer.recipe
-    images = images_of(
-        trainer.model,
-        trainer.encode,
-        prompts,
-        KeyedNoise(_EVALUATION_SEED, 0, trainer.model.latent_shape),
-        steps=recipe.evaluation.steps,
-        micro_batch=recipe.rollout.micro_batch,
-    )
-    with trainer.precision():
-        return evaluate(images, prompts, {reward: trainer.rewards[reward]}, recipe.scoring).scores[reward]
+    return new_trainer(recipe, setup.load(recipe.model, setup.device), setup.rewards)
 
 
 def _summary(runs: Sequence[Training], prompts: Sequence[Prompt], target: float, seconds: float) -> dict[str, Any]:

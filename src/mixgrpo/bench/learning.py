@@ -25,14 +25,12 @@ from mixgrpo.models.load import load_model
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import find_rewards
-from mixgrpo.runs.evaluation import evaluate, per_kind
-from mixgrpo.sampling.noise import KeyedNoise
-from mixgrpo.training.generation import images_of
-from mixgrpo.training.policy import make_policy
+from mixgrpo.runs.evaluation import per_kind
 from mixgrpo.training.trainer import Trainer
 
 from .equal_terms import EvalPoint, interval, time_to
 from .progress import Track
+from .training import new_trainer, scores_of
 
 _DEVELOPMENT_SEED, _DEVELOPMENT_PROMPTS = 1_000_003, 700
 """Of the training stream, which no run trains on."""
@@ -197,9 +195,7 @@ def _recipe(changes: str, seed: int = 0, iterations: int | None = None) -> Recip
 
 
 def _trainer(recipe: Recipe, device: torch.device) -> Trainer:
-    policy = make_policy(load_model(recipe.model, device), recipe)
-    prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
-    return Trainer(recipe, policy, find_rewards(recipe.rewards), prompts)
+    return new_trainer(recipe, load_model(recipe.model, device), find_rewards(recipe.rewards))
 
 
 def _seconds_an_iteration(recipe: Recipe, device: torch.device) -> float:
@@ -213,18 +209,8 @@ def _seconds_an_iteration(recipe: Recipe, device: torch.device) -> float:
 
 def accuracy(trainer: Trainer, prompts: Sequence[Prompt]) -> dict[str, float]:
     """Strict, by kind of prompt, of averaged weights if there are any."""
-    recipe, reward = trainer.recipe, {"scenes-strict": trainer.rewards["scenes-strict"]}
-    noise = KeyedNoise(0, 0, trainer.model.latent_shape)
-    with trainer.precision(), trainer.policy.weights.averaged():
-        images = images_of(
-            trainer.model,
-            trainer.encode,
-            prompts,
-            noise,
-            steps=recipe.evaluation.steps,
-            micro_batch=recipe.rollout.micro_batch,
-        )
-        scores = evaluate(images, prompts, reward, recipe.scoring).scores["scenes-strict"]
+    with trainer.policy.weights.averaged():
+        scores = scores_of(trainer, prompts, "scenes-strict")
     return {kind: estimate.mean for kind, estimate in per_kind(scores, prompts).items()}
 
 

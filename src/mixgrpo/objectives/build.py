@@ -22,7 +22,13 @@ def build_objective(config: ObjectiveConfig, renoise: RenoiseConfig) -> Objectiv
         at_steps = by_noise if config.type == "clipped-ratio" else ImageCredit(by_noise)
         if not config.endpoint_weight:
             return at_steps
-        at_images = Endpoint(partial(likelihood, weighting="velocity"), renoise, False, False, False)
+        at_images = Endpoint(
+            partial(likelihood, weighting="velocity"),
+            renoise,
+            uses_old_policy=False,
+            uses_average=False,
+            uses_reference=False,
+        )
         return Together([(at_steps, 1.0), (at_images, config.endpoint_weight)])
     loss, anchors = _endpoint_loss(config)
     weights = {name: weight for name, weight in {"reference": config.kl_weight, **anchors}.items() if weight > 0}
@@ -30,7 +36,13 @@ def build_objective(config: ObjectiveConfig, renoise: RenoiseConfig) -> Objectiv
     def with_anchors(draws: Draws, advantage: Tensor) -> Loss:
         return anchored(loss(draws, advantage), draws, weights)
 
-    return Endpoint(with_anchors, renoise, not isinstance(config, Rvm), config.uses_average, config.uses_reference)
+    return Endpoint(
+        with_anchors,
+        renoise,
+        uses_old_policy=config.uses_old_policy,
+        uses_average=config.uses_average,
+        uses_reference=config.uses_reference,
+    )
 
 
 def _endpoint_loss(

@@ -18,7 +18,42 @@ KlWeight = Annotated[float, Field(ge=0, le=1e6)]
 ClipRange = Annotated[float, Field(ge=1e-8, le=1e6)]
 
 
-class WindowObjective(Section):
+class _Objective(Section):
+    """What the trainer asks of every objective; most have no ratio and learn from final images."""
+
+    kl_weight: KlWeight = 0.0
+    """Weight of the mean squared distance to the velocity of the model as it was before training."""
+
+    @property
+    def clip(self) -> float | None:
+        """How far a ratio may move, if that is what bounds it."""
+        return None
+
+    @property
+    def has_ratio(self) -> bool:
+        """Whether it compares with the likelihood under the policy that drew the images."""
+        return False
+
+    @property
+    def needs_window(self) -> bool:
+        return False
+
+    @property
+    def uses_old_policy(self) -> bool:
+        """Whether it looks at velocities from before the update."""
+        return True
+
+    @property
+    def uses_average(self) -> bool:
+        """Whether it needs the averaged weights of update.ema_decay."""
+        return False
+
+    @property
+    def uses_reference(self) -> bool:
+        return self.kl_weight > 0
+
+
+class WindowObjective(_Objective):
     """A ratio at each trained step of the window."""
 
     type: Literal["clipped-ratio", "image-credit"] = "clipped-ratio"
@@ -44,55 +79,18 @@ class WindowObjective(Section):
 
     @property
     def clip(self) -> float | None:
-        """How far a ratio may move, if that is what bounds it."""
         return self.clip_range if self.divergence is None else None
 
     @property
     def has_ratio(self) -> bool:
-        """Whether it compares with the likelihood under the policy that drew the images."""
         return True
 
     @property
     def needs_window(self) -> bool:
         return True
 
-    @property
-    def uses_average(self) -> bool:
-        """Whether it needs the averaged weights of update.ema_decay."""
-        return False
 
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_weight > 0
-
-
-class _Endpoint(Section):
-    kl_weight: KlWeight = 0.0
-    """Weight of the mean squared distance to the velocity of the model as it was before training."""
-
-    @property
-    def clip(self) -> float | None:
-        return None
-
-    @property
-    def has_ratio(self) -> bool:
-        return False
-
-    @property
-    def needs_window(self) -> bool:
-        return False
-
-    @property
-    def uses_average(self) -> bool:
-        """Whether it needs the averaged weights of update.ema_decay."""
-        return False
-
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_weight > 0
-
-
-class Rvm(_Endpoint):
+class Rvm(_Objective):
     """Reward-weighted velocity matching (2608.23664): advantage times error. Its recipe has advantage.scale 0.1 and
     advantage.spread batch.
     """
@@ -100,8 +98,12 @@ class Rvm(_Endpoint):
     type: Literal["rvm"]
     weighting: ErrorWeighting = "velocity"
 
+    @property
+    def uses_old_policy(self) -> bool:
+        return False
 
-class Ram(_Endpoint):
+
+class Ram(_Objective):
     """Reward-weighted adjoint matching (2605.10759): regression on a velocity moved by the advantage."""
 
     type: Literal["ram"]
@@ -110,11 +112,15 @@ class Ram(_Endpoint):
     """Whose velocity's error is followed: the trained one's, or that of the policy before the update."""
 
     @property
+    def uses_old_policy(self) -> bool:
+        return self.residual == "old"
+
+    @property
     def uses_reference(self) -> bool:
         return True
 
 
-class Awm(_Endpoint):
+class Awm(_Objective):
     """Advantage-weighted matching: the clipped ratio of likelihoods by velocity errors. Its recipe has advantage.scale
     0.2, six draws and kl_weight 0.003.
     """
@@ -142,7 +148,7 @@ class Awm(_Endpoint):
         return True
 
 
-class VGrpo(_Endpoint):
+class VGrpo(_Objective):
     """V-GRPO (2604.23380): the clipped ratio of likelihoods averaged over an image's draws; four of them."""
 
     type: Literal["v-grpo"]
@@ -163,7 +169,7 @@ class VGrpo(_Endpoint):
         return True
 
 
-class ElboPepg(_Endpoint):
+class ElboPepg(_Objective):
     """ELBO-PEPG: the policy gradient of a likelihood by errors, held back by what the update has changed already."""
 
     type: Literal["elbo-pepg"]
@@ -180,7 +186,7 @@ class ElboPepg(_Endpoint):
         return self.off_policy
 
 
-class Nft(_Endpoint):
+class Nft(_Objective):
     """DiffusionNFT: good images pull the velocity, bad ones push it, around that of the policy before the update."""
 
     type: Literal["nft"]
@@ -193,6 +199,10 @@ class Nft(_Endpoint):
     """Errors of predicted images relative to their mean absolute error."""
     around: Literal["old", "average"] = "old"
     """What is pulled and pushed: the velocity before the update, or that of the averaged weights, as in the paper."""
+
+    @property
+    def uses_old_policy(self) -> bool:
+        return self.around == "old"
 
     @property
     def uses_average(self) -> bool:

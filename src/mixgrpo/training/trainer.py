@@ -112,9 +112,9 @@ class Trainer:
         if self.recipe.scouting.candidates:
             noise = self.scouted(k, prompts, local)
             clock.lap("scouting")
-        plans = [self.plan_at(k, prompt) for prompt in local]
-        runs = [range(local[own[0]], local[own[-1]] + 1) for own in equal_neighbours(plans)]
-        generation = together([self.generate(k, plans[run.start - local.start], prompts, run, noise) for run in runs])
+        plans = self.plans(k, len(prompts))
+        runs = [range(local[own[0]], local[own[-1]] + 1) for own in equal_neighbours([plans[i] for i in local])]
+        generation = together([self.generate(k, plans[run.start], prompts, run, noise) for run in runs])
         clock.lap("rollout")
         everything = self._collect(len(prompts))
         clock.lap("reward")
@@ -124,7 +124,7 @@ class Trainer:
         clock.lap("update")
         metrics = {
             "iteration": k,
-            "window": sorted({step for prompt in range(len(prompts)) for step in self.plan_at(k, prompt).window}),
+            "window": sorted({step for plan in plans for step in plan.window}),
             **reward_metrics(everything, self.recipe.rollout.group_size),
             "skipped_groups": len(prompts) - distributed.total(len(signal.groups)),
             **update_metrics(stats),
@@ -133,6 +133,12 @@ class Trainer:
             "seconds": clock.laps,
         }
         return metrics, chosen, reward_spread(scores, self.recipe.weights).tolist()
+
+    def plans(self, k: int, prompts: int) -> list[Plan]:
+        """Of each prompt. Those with the same window have the same plan."""
+        windows = [self.recipe.window_at(k, prompt) for prompt in range(prompts)]
+        plan_of = {window: self.plan_at(k, windows.index(window)) for window in {*windows}}
+        return [plan_of[window] for window in windows]
 
     def plan_at(self, k: int, prompt: int = 0) -> Plan:
         """The recipe's; by ODE for an objective that was given and needs no window."""
