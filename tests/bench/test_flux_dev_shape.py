@@ -1,16 +1,16 @@
 import torch
 
 from bench_setups import tiny_flux
-from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, random_texts, transformer, vae
+from mixgrpo.bench.flux_dev_shape import flux_dev_recipe, flux_dev_shape, random_texts
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.recipe.sections import ModelConfig
 
 
 def test_the_sizes_are_flux_devs() -> None:
-    with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in transformer(torch.bfloat16).parameters())
-        decoder = sum(parameter.numel() for parameter in vae().decoder.parameters())
+    pipeline = flux_dev_shape(flux_dev_recipe().model, torch.device("meta")).pipeline
+    size = sum(parameter.numel() for parameter in pipeline.transformer.parameters())
+    decoder = sum(parameter.numel() for parameter in pipeline.vae.decoder.parameters())
     assert size == 11_901_408_320
     assert decoder == 49_545_475
     assert (flux_dev_recipe().tune, flux_dev_recipe().model.height) == ("lora", 720)

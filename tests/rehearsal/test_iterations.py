@@ -24,10 +24,10 @@ from mixgrpo.training.trainer import Trainer
 
 PROMPTS = prompts_of(["a red circle"])
 RECIPES = {
-    "flux-dev": "flux-dev-hpdv2",
-    "sd35-medium": "sd35-medium-geneval",
-    "sd35-large": "sd35-medium-geneval",
-    "qwen-image": "qwen-image-ocr-lora",
+    "flux-dev": ("flux-dev-hpdv2",),
+    "sd35-medium": ("sd35-medium-geneval",),
+    "sd35-large": ("sd35-medium-geneval", "model.path=stabilityai/stable-diffusion-3.5-large"),
+    "qwen-image": ("qwen-image-ocr-lora",),
 }
 # A short plan with two trained steps, of which the images share the first, and two optimizer steps.
 SHORT = """grid.steps=4 grid.shift=model window.strategy=frozen window.range=[0,2] window.size=2 rollout.prompts=1
@@ -41,7 +41,8 @@ def reward(images: list[Any], prompts: list[str], **metadata: Any) -> list[float
 
 
 def recipe_of(model: str, *changes: str) -> Recipe:
-    return load_recipe(RECIPES[model], [*SHORT.split(), *changes])
+    recipe, *path = RECIPES[model]
+    return load_recipe(recipe, [*path, *SHORT.split(), *changes])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_an_iteration_with_evaluation_and_restart(model: str, changes: list[str]
     with present():
         before = bytes_on_device()
         recipe = recipe_of(model, *changes)
-        network = true_size(model, recipe.model)
+        network = true_size(recipe.model)
         trainer = Trainer(recipe, make_policy(network, recipe), dict.fromkeys(recipe.rewards, reward), PROMPTS)
         check_weights(trainer)
         generation = draw(trainer)
@@ -86,8 +87,9 @@ def test_an_iteration_with_evaluation_and_restart(model: str, changes: list[str]
 @pytest.mark.parametrize("model", RECIPES)
 def test_a_velocity_runs_every_block(model: str) -> None:
     with present():
-        flow = true_size(model, recipe_of(model).model, all_blocks=True)
-        assert sum(parameter.numel() for parameter in flow.pipeline.transformer.parameters()) == PARAMETERS[model]
+        settings = recipe_of(model).model
+        flow = true_size(settings, all_blocks=True)
+        assert sum(p.numel() for p in flow.pipeline.transformer.parameters()) == PARAMETERS[settings.path]
         x, sigma = torch.zeros(1, *flow.latent_shape, device=STAND_IN), torch.ones(1, device=STAND_IN)
         with torch.no_grad():
             velocity = flow.velocity(x, sigma, flow.encode(PROMPTS))
@@ -98,7 +100,7 @@ def test_a_velocity_runs_every_block(model: str) -> None:
 def test_the_preflight_keeps_its_copy_of_the_weights_off_the_device() -> None:
     with present():
         recipe = recipe_of("sd35-medium", FULL, NO_KL)
-        trainer = Trainer(recipe, make_policy(true_size("sd35-medium", recipe.model), recipe), {}, PROMPTS)
+        trainer = Trainer(recipe, make_policy(true_size(recipe.model), recipe), {}, PROMPTS)
         before = bytes_on_device()
         findings = preflight(trainer, PROMPTS)
         assert next(findings).ok

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.common import patches
 from mixgrpo.models.flux import FLUX
 from mixgrpo.models.load import adapt
+from mixgrpo.planning.published import built_as, flux_transformer, flux_vae
 from mixgrpo.recipe.load import resolve
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.recipe.sections import ModelConfig
@@ -39,43 +40,18 @@ def flux_dev_recipe(changes: Sequence[str] = ()) -> Recipe:
 
 def flux_dev_shape(config: ModelConfig, device: torch.device) -> PipelineModel:
     """It has no text encoders: conditioning is random."""
-    with torch.device(device):
+    with built_as(getattr(torch, config.dtype), device):
         pipeline = FluxPipeline(
             FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-            vae(),
+            flux_vae(),
             text_encoder=None,
             tokenizer=None,
             text_encoder_2=None,
             tokenizer_2=None,
-            transformer=transformer(getattr(torch, config.dtype)),
+            transformer=flux_transformer(),
         )
-    pipeline.vae.to(getattr(torch, config.dtype))
     model = adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
     return replace(model, adapter=replace(FLUX, encode=random_texts))
-
-
-def transformer(dtype: torch.dtype) -> FluxTransformer2DModel:
-    """The defaults of the class are FLUX.1's sizes. It is built in its dtype, because float32 would take 48 GB."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        return FluxTransformer2DModel(guidance_embeds=True)
-    finally:
-        torch.set_default_dtype(before)
-
-
-def vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=16,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
 
 
 def random_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:

@@ -1,6 +1,7 @@
 """Published pipelines by their sizes alone: their weights are random, and nothing is downloaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,31 +45,47 @@ class _Padded:
         return BatchEncoding({"input_ids": torch.zeros(len(texts), length or self.model_max_length, dtype=torch.long)})
 
 
-def published(path: str, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
-    """Built where it is to be, in its dtype: on the way it would take more memory than there is."""
+@contextmanager
+def built_as(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """What is built here has this dtype and is there from the start: on the way it would take more memory than there
+    is.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with device:
-            return PUBLISHED[path]()
+            yield
     finally:
         torch.set_default_dtype(before)
+
+
+def published(path: str, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
+    with built_as(dtype, device):
+        return PUBLISHED[path]()
 
 
 def modules(pipeline: DiffusionPipeline) -> list[nn.Module]:
     return [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
 
 
+def flux_transformer() -> FluxTransformer2DModel:
+    """The defaults of its class are FLUX.1's sizes."""
+    return FluxTransformer2DModel(guidance_embeds=True)
+
+
+def flux_vae() -> AutoencoderKL:
+    return _vae(scaling_factor=0.3611, shift_factor=0.1159)
+
+
 def _flux_dev() -> FluxPipeline:
-    """The defaults of the network's class are FLUX.1's sizes."""
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=_vae(scaling_factor=0.3611, shift_factor=0.1159),
+        vae=flux_vae(),
         text_encoder=CLIPTextModel(_clip_l()),
         tokenizer=_Padded(77),
         text_encoder_2=T5EncoderModel(_t5_xxl()),
         tokenizer_2=_Padded(512),
-        transformer=FluxTransformer2DModel(guidance_embeds=True),
+        transformer=flux_transformer(),
     )
 
 
