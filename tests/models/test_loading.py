@@ -1,4 +1,6 @@
-"""Weights that do not fit are refused: the libraries only warn, fill in random numbers and go on."""
+"""Weights that do not fit are refused: the libraries only warn, fill in random numbers and go on. And how images are
+decoded.
+"""
 
 import re
 import shutil
@@ -12,6 +14,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
 from mixgrpo import tiny
+from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model, load_network
 from mixgrpo.recipe.sections import ModelConfig
 
@@ -93,3 +96,28 @@ def test_weights_that_fit_are_what_diffusers_loads(dtype: Literal["float32", "bf
         for key, tensor in expected.items():
             assert loaded[key].dtype == tensor.dtype
             assert torch.equal(loaded[key], tensor)
+
+
+def test_images_decoded_one_by_one_are_the_same() -> None:
+    at_once, one_by_one = (tiny_model(vae_slicing=sliced) for sliced in (False, True))
+    latents = torch.randn(3, *at_once.latent_shape, generator=torch.Generator().manual_seed(0))
+    calls = []
+    one_by_one.pipeline.vae.decoder.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    torch.testing.assert_close(one_by_one.decode(latents), at_once.decode(latents), rtol=0, atol=1e-5)
+    assert calls == [1, 1, 1]
+
+
+def test_large_images_are_decoded_in_tiles() -> None:
+    """The tiny model's are larger than a tile from 64 pixels on."""
+    whole, tiled = (tiny_model(128, vae_tiling=tiled) for tiled in (False, True))
+    latents = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(0))
+    sides = []
+    tiled.pipeline.vae.decoder.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[-1]))
+    pixels = tiled.decode(latents)
+    assert pixels.shape == (1, 1, 3, 128, 128)
+    assert 0 < (pixels - whole.decode(latents)).abs().mean() < 0.1  # of noise
+    assert max(sides) == 16
+
+
+def tiny_model(size: int = 64, **settings: bool) -> FlowModel:
+    return load_model(ModelConfig(path="tiny", dtype="float32", height=size, width=size, **settings))

@@ -66,3 +66,11 @@ def test_the_traced_peak_is_the_counted_one(size: str, changes: list[str], tmp_p
     counted, traced = counted_peak(recipe), trace(recipe).learn.peak(ROWS)
     print(f"{size} {' '.join(changes[:2])}: counted {counted / 2**20:.1f} MiB, traced {traced / 2**20:.1f} MiB")
     assert traced == pytest.approx(counted, rel=0.1)
+
+
+@pytest.mark.parametrize("setting", ["vae_slicing", "vae_tiling"])
+def test_decoding_in_parts_takes_less_memory(setting: str) -> None:
+    changes = ["model.height=128", "model.width=128", "prompts=scenes", "rewards={scenes: 1}"]
+    recipe = load_recipe("scenes", changes)
+    at_once, parts = (trace(recipe).decode, trace(load_recipe("scenes", [*changes, f"model.{setting}=true"])).decode)
+    assert parts.peak(ROWS) < 0.6 * at_once.peak(ROWS)

@@ -34,7 +34,7 @@ def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowM
     dtype = getattr(torch, config.dtype)
     networks = {name: load_network(kind, path, dtype, subfolder=name) for name, kind in _networks(index).items()}
     pipeline = DiffusionPipeline.from_pretrained(path, dtype=dtype, **networks)
-    return adapt(pipeline.to(device), config.height, config.width, config.guidance_scale, config.max_sequence_length)
+    return adapted(pipeline.to(device), config)
 
 
 def load_network(kind: Any, path: str | Path, dtype: torch.dtype, subfolder: str | None = None) -> Any:
@@ -59,6 +59,14 @@ def load_network(kind: Any, path: str | Path, dtype: torch.dtype, subfolder: str
         whose = f"the weights of {subfolder} in" if subfolder else "the weights in"
         raise ValueError(f"{whose} {path} {', '.join(problems)}")
     return network
+
+
+def adapted(pipeline: DiffusionPipeline, config: ModelConfig) -> PipelineModel:
+    if config.vae_slicing:
+        pipeline.vae.enable_slicing()
+    if config.vae_tiling:
+        pipeline.vae.enable_tiling()
+    return adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
 
 
 def adapt(

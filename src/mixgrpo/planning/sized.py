@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
-from mixgrpo.models.load import adapt, load_model
+from mixgrpo.models.load import adapted, load_model
 from mixgrpo.models.qwen_image import QWEN_IMAGE
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.sampling.field import Conditioning
@@ -34,7 +34,7 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     pipeline = published(config.path, dtype, STAND_IN)
     for part in modules(pipeline):
         _move_buffers(part, dtype)
-    model = adapt(pipeline, config.height, config.width, config.guidance_scale, config.max_sequence_length)
+    model = adapted(pipeline, config)
     return replace(model, adapter=replace(QWEN_IMAGE, encode=_qwen_texts)) if model.adapter is QWEN_IMAGE else model
 
 

@@ -29,6 +29,10 @@ class ModelConfig(Section):
     """null: the default of the stock pipeline."""
     max_sequence_length: int | None = Field(default=None, ge=1, le=8192)
     """Text tokens. null: the default of the stock pipeline."""
+    vae_slicing: bool = False
+    """Decode a micro-batch one image at a time: less memory, and the same images."""
+    vae_tiling: bool = False
+    """Decode large images in tiles that overlap: less memory, and slightly other pixels where tiles meet."""
 
 
 class GridConfig(Section):
