@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from launching import free_port
 
-_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
 
 _LEAVE = """
 import sys, time
@@ -44,6 +45,18 @@ with training_errors(), distributed.processes():
     distributed.gather(1)  # its connection breaks
 """
 
+_START_AGAIN = """
+import os, time
+from mixgrpo.parallel import distributed
+rank = int(os.environ["RANK"])
+if distributed.restarted() and rank == 1:
+    time.sleep(2)  # the other one looks for it when only addresses of the first start are there
+with distributed.processes():
+    distributed.gather(1)
+    if not distributed.restarted() and rank == 1:
+        os._exit(1)
+"""
+
 _ROWS = """
 import torch
 from mixgrpo.parallel import distributed
@@ -71,12 +84,16 @@ with distributed.processes():
 """
 
 
-def run(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, script: str, *options: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "script.py"
     file.write_text(script)
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        [*_TORCHRUN, str(file), str(tmp_path)], capture_output=True, text=True, env=environment, timeout=100
+        [*_TORCHRUN, *(options or ["--standalone"]), str(file), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=100,
     )
 
 
@@ -85,6 +102,13 @@ def run(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]:
 )
 def test_two_processes(tmp_path: Path, script: str) -> None:
     done = run(tmp_path, script)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("address", ["fixed", "chosen"])
+def test_processes_that_are_started_again_find_each_other(tmp_path: Path, address: str) -> None:
+    where = ["--standalone"] if address == "chosen" else [f"--master-port={free_port()}"]
+    done = run(tmp_path, _START_AGAIN, "--max-restarts=1", *where)
     assert done.returncode == 0, done.stderr
 
 

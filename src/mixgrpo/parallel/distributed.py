@@ -4,17 +4,21 @@ Tensors on an accelerator travel by its own library (on CUDA: NCCL), Python obje
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import HashStore, ProcessGroup, Store  # type: ignore[attr-defined]
+from torch.distributed import HashStore, PrefixStore, ProcessGroup, Store  # type: ignore[attr-defined]
+from torch.distributed.constants import default_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 _BUCKET_BYTES = 64 * 2**20
+_POLL_SECONDS = 0.01
 
 _store: Store | None = None
 """Through which the processes found each other."""
@@ -58,7 +62,32 @@ def start() -> None:
         return
     global _store
     _store, rank, world_size = next(rendezvous("env://"))
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        _store = _of_this_start(_store, rank, world_size)
     _join(_store, rank, world_size)
+
+
+def _of_this_start(store: Store, rank: int, world_size: int) -> Store:
+    """torchrun keeps its store when it starts processes again, and with it the addresses of those that are gone: torch
+    would connect to them and wait. So each start has keys of its own, under a name that the first process tells those
+    that ask for it, until all have heard it. Who asks has a name that no earlier process had.
+    """
+    own_name, deadline = uuid4().hex, time.monotonic() + default_pg_timeout.total_seconds()
+    if rank > 0:
+        store.set(f"asks/{rank}", own_name)
+        name = store.get(f"answer/{own_name}").decode()
+        store.set(f"heard/{name}/{rank}", "")
+        return PrefixStore(name, store)
+    missing = [*range(1, world_size)]
+    while missing:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"process {missing[0] + 1} of {world_size} has not started")
+        for other in missing:
+            if store.check([f"asks/{other}"]):
+                store.set(f"answer/{store.get(f'asks/{other}').decode()}", own_name)
+        time.sleep(_POLL_SECONDS)
+        missing = [other for other in missing if not store.check([f"heard/{own_name}/{other}"])]
+    return PrefixStore(own_name, store)
 
 
 def start_alone() -> None:
