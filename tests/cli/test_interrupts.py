@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 WAITING = """
+import os
 import threading
 
-print("here", flush=True)
+os.write(1, b"here\\n")
 try:
     threading.Event().wait()
 except KeyboardInterrupt:

@@ -52,6 +52,28 @@ def test_what_is_sent(traced: Traced) -> None:
     assert work_of(traced, half, Layout(4, 4, "full"))["rollout"].sent > sharded["rollout"].sent
 
 
+def test_cut_groups_run_the_state_at_their_fork_in_each_mini_batch(traced: Traced) -> None:
+    """The window of `scenes` is the step at the fork: a mini-batch of whole groups runs the network once a group."""
+    layout, per_state = Layout(4, 4, "full"), traced.learn.flops
+    whole, cut = (
+        work_of(traced, load_recipe("scenes", ["update.minibatches=3", f"update.split_groups={split}"]), layout)
+        for split in (False, True)
+    )
+    assert whole["update"].flops == pytest.approx(24 / 4 * per_state)
+    assert cut["update"].flops == pytest.approx(3 * whole["update"].flops)
+
+
+def test_windows_of_each_prompt_cost_what_they_cost_on_average(traced: Traced) -> None:
+    """`scenes` draws two or three steps after its window, wherever that is; the steps before it are in common."""
+    forks = ["window.strategy=stratified", "window.size=1", "window.range=[2,6]"]
+    mixed, *each = (
+        work_of(traced, load_recipe("scenes", changes), Layout(1, 1, "none"))["rollout"].flops
+        for changes in [forks, *(["window.strategy=frozen", f"window.range=[{n},{n + 1}]"] for n in range(2, 6))]
+    )
+    assert min(each) < mixed < max(each)
+    assert mixed == pytest.approx(sum(each) / 4)
+
+
 def test_what_leaves_a_machine(traced: Traced) -> None:
     """All that is sent, once, where one ring goes through all machines; the sum of gradients, of each of a machine's
     GPUs, where networks are shared within machines. Nothing on one machine.

@@ -29,7 +29,7 @@ def test_a_trained_state_costs_what_it_computes(overrides: list[str], forwards: 
 def test_a_price_is_that_of_the_plans(name: str, shared: bool) -> None:
     recipe = load_recipe(name)
     grid, group = counting_grid(recipe), recipe.rollout.group_size
-    plans = [recipe.plan_at(k, grid).price(group, shared) for k in range(20)]
+    plans = [recipe.plan_at(k, grid).price(group, shared, parts=recipe.parts_of_groups) for k in range(20)]
     price = quote(recipe, range(20), shared).price
     assert price.rollout_calls == pytest.approx(sum(plan.rollout_calls for plan in plans) / 20)
     assert price.update_passes == pytest.approx(sum(plan.update_passes for plan in plans) / 20)

@@ -69,6 +69,14 @@ def test_price_of_mixgrpo_by_hand() -> None:
     assert alone.cost(3) == 37
 
 
+def test_each_mini_batch_with_images_of_a_group_runs_the_states_in_common() -> None:
+    plan = make_plan(GRID, range(8, 12))
+    assert plan.price(12, shared=True, parts=4).update_passes == pytest.approx(4 / 12 + 3)
+    assert plan.price(12, shared=True, parts=20).update_passes == 4  # no image is in two of them
+    assert plan.price(12, shared=False, parts=4).update_passes == 4
+    assert plan.price(12, shared=True, parts=4).rollout_calls == plan.price(12, shared=True).rollout_calls
+
+
 def test_price_of_dancegrpo_by_hand() -> None:
     """All but the last step sampled with SDE, 14 of them trained."""
     with_first = make_plan(GRID, range(24), trained=range(14)).price(12, shared=True)

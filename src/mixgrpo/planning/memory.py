@@ -71,8 +71,7 @@ def images_per_gpu(recipe: Recipe, gpus: int) -> int:
 def learned_per_gpu(recipe: Recipe, gpus: int) -> int:
     """The images that it has of a mini-batch: whole groups, or a part of each."""
     images, group, count = images_per_gpu(recipe, gpus), recipe.rollout.group_size, recipe.update.minibatches
-    cut = recipe.update.split_groups or recipe.rollout.prompts < count
-    return -(-images // count) if cut else -(-images // group // count) * group
+    return -(-images // count) if recipe.parts_of_groups > 1 else -(-images // group // count) * group
 
 
 def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from mixgrpo.objectives.build import build_objective
-from mixgrpo.recipe.pricing import counting_grid
+from mixgrpo.recipe.pricing import counting_grid, price_of_iteration
 from mixgrpo.recipe.schema import Recipe
 
 from .memory import Layout, images_per_gpu, learned_per_gpu
@@ -63,26 +63,30 @@ def work_of(traced: Traced, recipe: Recipe, layout: Layout) -> dict[str, Work]:
     images, group, micro = images_per_gpu(recipe, layout.gpus), recipe.rollout.group_size, recipe.rollout.micro_batch
     shared = recipe.speed.share_computation and recipe.rollout.shared_noise
     plan, objective = recipe.plan_at(0, counting_grid(recipe)), build_objective(recipe.objective, recipe.renoise)
-    price = plan.price(group, shared, recipe.renoised)
+    price = price_of_iteration(recipe, 0, shared)
 
-    def calls(common: int, steps: int, images: int) -> int:
+    def calls(common: int, steps: int, images: int, groups: int) -> int:
         """Of the network: `common` of the steps are computed once for the images of a group."""
-        once = -(-images // group) if shared else images
-        return common * -(-once // micro) + (steps - common) * -(-images // micro)
+        return common * -(-(groups if shared else images) // micro) + (steps - common) * -(-images // micro)
 
-    def trained_calls(images: int) -> int:
+    def trained_calls(images: int, groups: int) -> int:
         renoised = -(-images // max(1, micro // recipe.renoised)) if recipe.renoised else 0
-        return calls(sum(step < plan.num_common for step in plan.trained), len(plan.trained), images) + renoised
+        common = sum(step < plan.num_common for step in plan.trained)
+        return calls(common, len(plan.trained), images, groups) + renoised
 
-    drawn = calls(plan.num_common, len(plan.steps), images)
-    learned, minibatches = learned_per_gpu(recipe, layout.gpus), recipe.update.minibatches * recipe.update.passes
-    passes = minibatches * trained_calls(learned)
+    groups = images // group
+    drawn = calls(plan.num_common, len(plan.steps), images, groups)
+    learned, turns = learned_per_gpu(recipe, layout.gpus), recipe.update.passes
+    minibatches = recipe.update.minibatches * turns
+    passes = minibatches * trained_calls(learned, groups if recipe.parts_of_groups > 1 else learned // group)
     looks = (objective.uses_old_policy and minibatches > 1) + objective.uses_average
-    old = looks * trained_calls(images)
+    old = looks * trained_calls(images, groups)
     reference = passes if objective.uses_reference else 0
-    flops = minibatches * learned * price.update_passes * traced.learn.flops
-    looked_up = looks * images + (reference > 0) * minibatches * learned  # by the old policy and the reference
-    flops += looked_up * price.update_passes * traced.forward.flops
+    run = recipe.update.minibatches * learned * price.update_passes
+    looked_at = (
+        looks * images * price.update_passes / turns + (reference > 0) * run
+    )  # by old policies and the reference
+    flops = run * traced.learn.flops + looked_at * traced.forward.flops
     blocks, root = gathered_bytes(traced, recipe, layout)
     share, gradients = offloaded_bytes(traced, recipe, layout)
     scattered, summed = passes * scattered_bytes(traced, layout), minibatches * summed_bytes(traced, layout)

@@ -49,7 +49,7 @@ def quote(recipe: Recipe, iterations: Sequence[int], shared: bool) -> Quote:
     few = affordable(recipe)
     looked_at = iterations if len(iterations) <= few else random.Random(0).sample(iterations, few)
     return Quote(
-        price=_mean([_price(recipe, k, shared) for k in looked_at]),
+        price=_mean([price_of_iteration(recipe, k, shared) for k in looked_at]),
         dancegrpo=_mean([_dancegrpo_price(recipe, k, shared) for k in looked_at]),
         pass_cost=pass_cost(recipe),
     )
@@ -66,8 +66,8 @@ def affordable(recipe: Recipe) -> int:
     return max(1, _MOST_STEPS // recipe.grid.steps)
 
 
-def _price(recipe: Recipe, iteration: int, shared: bool) -> Price:
-    """That of the iteration's plans, without their steps."""
+def price_of_iteration(recipe: Recipe, iteration: int, shared: bool) -> Price:
+    """That of its plans, which are not made for it, with all passes of the update and what scouting draws."""
     prompts = spread(range(recipe.rollout.prompts), _MOST_PLANS) if recipe.window.strategy == "stratified" else [0]
     return _mean([_price_of_prompt(recipe, iteration, prompt, shared) for prompt in prompts])
 
@@ -77,16 +77,15 @@ def _price_of_prompt(recipe: Recipe, iteration: int, prompt: int, shared: bool) 
     num_steps = window.stop + suffix_calls(recipe.grid.steps, window.stop, recipe.suffix.compress_ratio)
     common = window.start + 1 if window else num_steps
     shared = shared and recipe.rollout.shared_noise
-    drawn = price(
-        num_steps, common, recipe.trained_at(iteration, prompt), recipe.rollout.group_size, shared, recipe.renoised
-    ).repeated(recipe.update.passes)
+    trained, group, parts = recipe.trained_at(iteration, prompt), recipe.rollout.group_size, recipe.parts_of_groups
+    drawn = price(num_steps, common, trained, group, shared, recipe.renoised, parts).repeated(recipe.update.passes)
     scouts = recipe.scouting.candidates * recipe.scouting.steps / recipe.rollout.group_size
     return Price(drawn.rollout_calls + scouts, drawn.update_passes)
 
 
 def _dancegrpo_price(recipe: Recipe, iteration: int, shared: bool) -> Price:
     trained = random_subset(iteration, range(recipe.grid.steps - 1), DANCEGRPO_FRACTION, recipe.seed)
-    return price(recipe.grid.steps, 1, trained, recipe.rollout.group_size, shared)
+    return price(recipe.grid.steps, 1, trained, recipe.rollout.group_size, shared, parts=recipe.parts_of_groups)
 
 
 def _mean(prices: Sequence[Price]) -> Price:

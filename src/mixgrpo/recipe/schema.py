@@ -203,6 +203,12 @@ class Recipe(Section):
         return 0 if window_alone else self.renoise.draws
 
     @property
+    def parts_of_groups(self) -> int:
+        """How many mini-batches have images of one group."""
+        cut = self.update.split_groups or self.rollout.prompts < self.update.minibatches
+        return self.update.minibatches if cut else 1
+
+    @property
     def kept_latents(self) -> int:
         """Latents of each image that wait for the update: where a step of the window led, its mean, and with image
         credit where it should have led; a re-noised state and what its velocity leads to.

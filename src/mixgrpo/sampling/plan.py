@@ -85,22 +85,29 @@ class Plan:
         """Number of earlier x0_hat that the solver uses."""
         return max(len(step.move.history_coefs) for step in self.steps)
 
-    def price(self, group_size: int, shared: bool, renoised: int = 0) -> Price:
+    def price(self, group_size: int, shared: bool, renoised: int = 0, parts: int = 1) -> Price:
         """Per image. `shared`: what a group has in common is computed once per prompt instead of per image. `renoised`:
-        states of each image at which the update runs the model, beside the trained steps.
+        states of each image at which the update runs the model, beside the trained steps. `parts`: how many
+        mini-batches have images of one group, each of which runs the model at the states in common.
         """
-        return price(len(self.steps), self.num_common, self.trained, group_size, shared, renoised)
+        return price(len(self.steps), self.num_common, self.trained, group_size, shared, renoised, parts)
 
 
 def price(
-    num_steps: int, num_common: int, trained: Collection[int], group_size: int, shared: bool, renoised: int = 0
+    num_steps: int,
+    num_common: int,
+    trained: Collection[int],
+    group_size: int,
+    shared: bool,
+    renoised: int = 0,
+    parts: int = 1,
 ) -> Price:
     """Of a plan with these numbers of steps, whatever they are."""
-    common_share = 1 / group_size if shared else 1.0
+    drawn_share, trained_share = (1 / group_size, min(parts / group_size, 1.0)) if shared else (1.0, 1.0)
     common_trained = sum(i < num_common for i in trained)
     return Price(
-        num_common * common_share + num_steps - num_common,
-        common_trained * common_share + len(trained) - common_trained + renoised,
+        num_common * drawn_share + num_steps - num_common,
+        common_trained * trained_share + len(trained) - common_trained + renoised,
     )
 
 
