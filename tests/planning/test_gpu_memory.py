@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from mixgrpo.bench.training import new_trainer
 from mixgrpo.cli.main import app
+from mixgrpo.models.load import load_model
 from mixgrpo.planning.fit import Gpus, fitted, placed
 from mixgrpo.planning.memory import Layout, learned_per_gpu, memory_of
 from mixgrpo.planning.seconds import Rates, work_of
 from mixgrpo.planning.tracing import Traced, trace
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.rewards.registry import find_rewards
+from mixgrpo.runs.memory import held
 
 MIB = 2**20
 
@@ -33,6 +37,25 @@ def test_shards_divide_what_is_trained_and_add_gathered_blocks(traced: Traced) -
     assert shared.stages["update"]["gathered blocks"] > alone.stages["update"]["gathered blocks"] == 0
     hybrid = memory_of(traced, recipe, Layout(4, 2, "hybrid"))
     assert hybrid.held["optimizer"] == alone.held["optimizer"] / 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[], ["tune=lora", "objective.kl_weight=0.1"], ["objective.kl_weight=0.1", "update.ema_decay=null"]],
+    ids=" ".join,
+)
+def test_the_plan_and_the_preflight_count_the_same(changes: list[str]) -> None:
+    """The preflight what a trainer really holds; on a CPU that is the text encoders, too."""
+    recipe = load_recipe("scenes", ["tune_only=[]", "speed.keep_text_encoders=true", *changes])
+    trainer = new_trainer(recipe, load_model(recipe.model), find_rewards(recipe.rewards))
+    counted = held(trainer)
+    planned = memory_of(trace(recipe), recipe, Layout(1, 1, "none"))
+    update = planned.stages["update"]
+    of_networks = sum(planned.held[name] for name in ("trained weights", "frozen weights", "buffers"))
+    assert of_networks + planned.held["VAE"] + planned.held["text encoders"] == pytest.approx(counted["pipeline"], 1e-3)
+    for name in ("optimizer", "average", "KL reference"):
+        assert planned.held[name] == pytest.approx(counted[name], 1e-3)
+    assert (update["gradients"], update["kept states"]) == (counted["gradients"], counted["kept states"])
 
 
 def test_what_is_sent(traced: Traced) -> None:

@@ -21,7 +21,7 @@ def text_encoders(pipeline: DiffusionPipeline) -> list[nn.Module]:
 
 def rest(modules: Sequence[nn.Module], device: torch.device) -> None:
     """Off the device, in memory that can be copied to it at full speed."""
-    _replace(modules, lambda tensor: tensor.cpu().pin_memory() if device.type == "cuda" else tensor.cpu())
+    replace_tensors(modules, lambda tensor: tensor.cpu().pin_memory() if device.type == "cuda" else tensor.cpu())
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def in_place(modules: Sequence[nn.Module], device: torch.device) -> Iterator[Non
         yield
         return
     waiting = [*_tensors(modules)]
-    _replace(modules, lambda tensor: tensor.to(device, non_blocking=True))
+    replace_tensors(modules, lambda tensor: tensor.to(device, non_blocking=True))
     try:
         yield
     finally:
@@ -39,8 +39,8 @@ def in_place(modules: Sequence[nn.Module], device: torch.device) -> Iterator[Non
             setattr(module, name, tensor)
 
 
-def _replace(modules: Sequence[nn.Module], other: Callable[[Tensor], Tensor]) -> None:
-    """Each tensor once, however many layers share it."""
+def replace_tensors(modules: Sequence[nn.Module], other: Callable[[Tensor], Tensor]) -> None:
+    """Each tensor once, however many layers share it; frozen."""
     made: dict[Tensor, Tensor] = {}
     for module, name, tensor in _tensors(modules):
         if tensor not in made:

@@ -10,6 +10,7 @@ from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.load import adapted, load_model
 from mixgrpo.models.qwen_image import QWEN_IMAGE
+from mixgrpo.models.resting import replace_tensors
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.sampling.field import Conditioning
 
@@ -28,23 +29,14 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     if config.path not in PUBLISHED:
         loaded = load_model(config)
         assert isinstance(loaded, PipelineModel)
-        for part in modules(loaded.pipeline):
-            _move(part)
+        # `Module.to` cannot exchange parameters for ones without memory.
+        replace_tensors(modules(loaded.pipeline), lambda tensor: tensor.to(STAND_IN))
         return loaded
     pipeline = published(config.path, dtype, STAND_IN)
     for part in modules(pipeline):
         _move_buffers(part, dtype)
     model = adapted(pipeline, config)
     return replace(model, adapter=replace(QWEN_IMAGE, encode=_qwen_texts)) if model.adapter is QWEN_IMAGE else model
-
-
-def _move(part: nn.Module) -> None:
-    """`Module.to` cannot exchange parameters for ones without memory."""
-    for module in part.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(parameter.to(STAND_IN), requires_grad=False))
-        for name, buffer in module.named_buffers(recurse=False):
-            setattr(module, name, buffer.to(STAND_IN))
 
 
 def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:
