@@ -119,5 +119,8 @@ def test_large_images_are_decoded_in_tiles() -> None:
     assert max(sides) == 16
 
 
-def tiny_model(size: int = 64, **settings: bool) -> FlowModel:
-    return load_model(ModelConfig(path="tiny", dtype="float32", height=size, width=size, **settings))
+def tiny_model(size: int = 64, vae_slicing: bool = False, vae_tiling: bool = False) -> FlowModel:
+    settings = ModelConfig(
+        path="tiny", dtype="float32", height=size, width=size, vae_slicing=vae_slicing, vae_tiling=vae_tiling
+    )
+    return load_model(settings)

@@ -182,6 +182,22 @@ def test_the_smallest_changes_are_found() -> None:
     assert "no change is needed" in CliRunner().invoke(app, ["plan", "scenes", "--gpus", "1", "--fit"]).stdout
 
 
+def test_the_base_is_quantized_where_adapters_alone_are_not_enough() -> None:
+    def changed(changes: Sequence[str]) -> Recipe:
+        return load_recipe("scenes", ["tune_only=[]", "tune=lora", "rollout.micro_batch=1", *changes])
+
+    checkpointing = "update.gradient_checkpointing=true"
+    peaks = [
+        max(placed(recipe, Gpus(1, 1e12), trace(recipe)).memory.sums.values())
+        for recipe in (changed([checkpointing]), changed([checkpointing, "model.quantize=int8"]))
+    ]
+    assert peaks[1] < peaks[0]
+    result = fitted(changed, Gpus(1, sum(peaks) / 2 / 0.92))
+    assert result is not None
+    assert "model.quantize=int8" in result.changes
+    assert "parallel.offload=true" not in result.changes
+
+
 def test_the_command_shows_it() -> None:
     rates = ["--tflops", "100", "--link-gbps", "80", "--network-gbps", "40", "--bus-gbps", "20"]
     run = CliRunner().invoke(app, ["plan", "scenes", "--gpus", "2", "--gpu-memory", "24GB", *rates, "--json"])

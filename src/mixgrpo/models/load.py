@@ -8,11 +8,12 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from mixgrpo.recipe.sections import ModelConfig
+from mixgrpo.recipe.sections import ModelConfig, Quantization
 from mixgrpo.tiny import path as tiny_path
 
 from .base import Adapter, FlowModel, PipelineModel
 from .flux import FLUX
+from .quantized import quantization_config
 from .qwen_image import QWEN_IMAGE
 from .sd3 import STABLE_DIFFUSION_3
 
@@ -32,12 +33,22 @@ def load_model(config: ModelConfig, device: str | torch.device = "cpu") -> FlowM
     index = DiffusionPipeline.load_config(path)
     _check_supported(index["_class_name"])
     dtype = getattr(torch, config.dtype)
-    networks = {name: load_network(kind, path, dtype, subfolder=name) for name, kind in _networks(index).items()}
+    trained = ADAPTERS[index["_class_name"]].networks
+    networks = {
+        name: load_network(kind, path, dtype, subfolder=name, quantize=config.quantize if name in trained else None)
+        for name, kind in _networks(index).items()
+    }
     pipeline = DiffusionPipeline.from_pretrained(path, dtype=dtype, **networks)
     return adapted(pipeline.to(device), config)
 
 
-def load_network(kind: Any, path: str | Path, dtype: torch.dtype, subfolder: str | None = None) -> Any:
+def load_network(
+    kind: Any,
+    path: str | Path,
+    dtype: torch.dtype,
+    subfolder: str | None = None,
+    quantize: Quantization | None = None,
+) -> Any:
     """A network of diffusers or transformers with exactly the weights that are in the folder."""
     network, report = kind.from_pretrained(
         path,
@@ -45,6 +56,7 @@ def load_network(kind: Any, path: str | Path, dtype: torch.dtype, subfolder: str
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are in the report, with the others
+        quantization_config=quantization_config(quantize) if quantize else None,
     )
     problems = [
         f"{words} {_some(report[found])}"

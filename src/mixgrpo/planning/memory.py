@@ -99,6 +99,7 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
     gathered = {
         "gathered blocks": compute * (at_once * traced.largest_block + traced.outside_blocks) if layout.gathers else 0
     }
+    unpacked = {"a weight that is unpacked": traced.unpacked} if traced.unpacked else {}
     gradients = {"gradients": _MASTER * traced.trained * on_gpu}
     # A block's gradients are summed in float32, one block while the next one is computed.
     reduced = {"gradients on their way": 2 * _MASTER * _trained_in_a_block(traced) if layout.gathers else 0}
@@ -109,9 +110,9 @@ def memory_of(traced: Traced, recipe: Recipe, layout: Layout) -> GpuMemory:
         held,
         {
             "encode": {**encoders, "activations": traced.encode.peak(rows)},
-            "rollout": {**kept, **gathered, "activations": traced.forward.peak(rows)},
+            "rollout": {**kept, **gathered, **unpacked, "activations": traced.forward.peak(rows)},
             "decode": {**kept, "activations": traced.decode.peak(rows)},
-            "update": {**kept, **gathered, **gradients, **reduced, "activations": activations},
+            "update": {**kept, **gathered, **unpacked, **gradients, **reduced, "activations": activations},
             "optimizer": {**kept, **gradients},
         },
     )

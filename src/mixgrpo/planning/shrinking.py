@@ -35,9 +35,15 @@ class Shrunk:
             self.blocks[last] = len(alike) - (first is not last)
             yield last
 
-    def bytes(self, part: nn.Module, *, trained: bool | None = None) -> int:
+    def bytes(
+        self,
+        part: nn.Module,
+        *,
+        trained: bool | None = None,
+        size: Callable[[torch.Tensor], int] = lambda tensor: tensor.nbytes,
+    ) -> int:
         """Of its weights with all its blocks; of those that are trained, or are not."""
-        return self._sum(part, trained, lambda tensor: tensor.nbytes)
+        return self._sum(part, trained, size)
 
     def elements(self, part: nn.Module, *, trained: bool | None = None) -> int:
         return self._sum(part, trained, torch.Tensor.numel)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
+from mixgrpo.models.quantized import quantized_bytes, quantized_layers
 from mixgrpo.models.resting import text_encoders
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.training.policy import make_trainable, masters
@@ -53,6 +54,8 @@ class Traced:
     """Elements of theirs that are trained."""
     frozen_bytes: int
     """Of their other weights."""
+    unpacked: int
+    """Bytes of the largest quantized weight in the model's precision, as which it is multiplied."""
     buffers: int
     """Bytes of theirs, which are not shared out."""
     largest_block: int
@@ -86,8 +89,11 @@ def trace(recipe: Recipe) -> Traced:
         decode = _call(shrunk, parts, recipe, lambda rows: model.decode(_latents(model, rows)))
         conditioning = model.encode([_PROMPT])
 
-        make_trainable(model, recipe)
         networks = [*model.networks.values()]
+        quantized = [layer.weight for n in networks for layer in quantized_layers(n) if recipe.model.quantize]
+        unpacked = max((weight.nbytes for weight in quantized), default=0)
+        saved = {id(weight): weight.nbytes - quantized_bytes(weight) for weight in quantized}
+        make_trainable(model, recipe)
         for network in networks:
             masters(network)
         blocks = {block: shrunk.blocks[block] for n in networks for block in n.modules() if block in shrunk.blocks}
@@ -100,7 +106,10 @@ def trace(recipe: Recipe) -> Traced:
         learn = _call(shrunk, networks, recipe, velocity, backward=True)
         parameters = sum(shrunk.elements(network) for network in networks)
         trained = sum(shrunk.elements(network, trained=True) for network in networks)
-        frozen_bytes = sum(shrunk.bytes(network, trained=False) for network in networks)
+        frozen_bytes = sum(
+            shrunk.bytes(network, trained=False, size=lambda tensor: tensor.nbytes - saved.get(id(tensor), 0))
+            for network in networks
+        )
         for parameter in (p for network in networks for p in network.parameters()):
             parameter.grad = None
             parameter.data = parameter.data.to(getattr(torch, recipe.model.dtype))
@@ -108,6 +117,7 @@ def trace(recipe: Recipe) -> Traced:
             parameters=parameters,
             trained=trained,
             frozen_bytes=frozen_bytes,
+            unpacked=unpacked,
             buffers=sum(buffer.nbytes for network in networks for buffer in network.buffers()),
             largest_block=max(map(_elements, blocks)),
             outside_blocks=parameters - sum(times * _elements(block) for block, times in blocks.items()),

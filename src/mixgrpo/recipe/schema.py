@@ -27,6 +27,7 @@ from .sections import (
     ScoringConfig,
     ScoutingConfig,
     SdeConfig,
+    Shard,
     SpeedConfig,
     SuffixConfig,
     UpdateConfig,
@@ -101,6 +102,13 @@ class Recipe(Section):
             raise ValueError("tune_only: applies to tune = full; LoRA adapters go to the attention projections")
         if self.tune == "full" and self.lora != LoraConfig():
             raise ValueError(f"lora = {self.lora.model_dump()}: applies to tune = lora")
+        if self.model.quantize and self.tune == "full":
+            raise ValueError(f"model.quantize = {self.model.quantize!r}: trained weights are not; set tune=lora")
+        if self.model.quantize and (self.parallel.offload or self.parallel.shard not in ("auto", "none")):
+            raise ValueError(
+                f"model.quantize = {self.model.quantize!r}: quantized weights are not shared out or offloaded; set "
+                "parallel.shard=none and parallel.offload=false"
+            )
         if self.suffix.solver == "euler" and self.suffix.history != SuffixConfig().history:
             raise ValueError(f"suffix.history = {self.suffix.history!r}: suffix.solver = 'euler' looks back on no step")
         if self.speed.text_cache is None and self.speed.text_cache_gib != SpeedConfig().text_cache_gib:
@@ -166,6 +174,11 @@ class Recipe(Section):
     def weights(self) -> dict[str, float]:
         """The rewards that are trained on; the others are only observed."""
         return {label: entry.weight for label, entry in self.rewards.items() if entry.weight > 0}
+
+    @property
+    def shard(self) -> Shard:
+        """How the networks are shared out."""
+        return "none" if self.model.quantize else self.parallel.shard
 
     @property
     def best_by(self) -> dict[str, float]:

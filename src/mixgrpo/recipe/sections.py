@@ -18,6 +18,10 @@ Spread = Literal["group", "batch"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+Quantization = Literal["int8"]
+Shard = Literal["auto", "none", "full", "hybrid"]
+
+
 class ModelConfig(Section):
     path: str
     """A diffusers pipeline: a local folder or a hub id. `tiny` is the model that ships with the package."""
@@ -29,6 +33,8 @@ class ModelConfig(Section):
     """null: the default of the stock pipeline."""
     max_sequence_length: int | None = Field(default=None, ge=1, le=8192)
     """Text tokens. null: the default of the stock pipeline."""
+    quantize: Quantization | None = None
+    """Keep the frozen networks under LoRA adapters in int8, half of bfloat16's memory. Needs torchao."""
     vae_slicing: bool = False
     """Decode a micro-batch one image at a time: less memory, and the same images."""
     vae_tiling: bool = False
@@ -220,7 +226,7 @@ class SaveConfig(Section):
 class ParallelConfig(Section):
     """How several processes share the trained networks. Each draws and learns from its own share of the prompts."""
 
-    shard: Literal["auto", "none", "full", "hybrid"] = "auto"
+    shard: Shard = "auto"
     """Which part of weights, gradients and optimizer state a process holds. `none`: all of it. `full`: a share among
     all processes. `hybrid`: a share among those of its machine. `auto`: `none` where all of it takes less than half of
     the accelerator's memory, else `full` on one machine and `hybrid` on several.

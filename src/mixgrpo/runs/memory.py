@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from mixgrpo.models.quantized import stored_bytes
 from mixgrpo.parallel import distributed
 from mixgrpo.parallel.sharding import local
 from mixgrpo.training.trainer import Trainer
@@ -56,4 +57,4 @@ def _there(tensors: Iterable[Tensor], device: torch.device) -> Iterable[Tensor]:
 
 
 def _size(tensors: Iterable[Tensor]) -> int:
-    return sum(local(tensor).nbytes for tensor in tensors)
+    return sum(stored_bytes(local(tensor)) for tensor in tensors)

@@ -26,17 +26,18 @@ class Tuned:
     """Context manager that yields the model as it was before training."""
 
 
-def load_tuned(folder: Path, device: torch.device, checkpoint: str | None = None) -> Tuned:
+def load_tuned(folder: Path, device: torch.device, checkpoint: str | None = None, *, quantized: bool = True) -> Tuned:
     """The finished result; or a checkpoint: `last`, `best` or an iteration. None: the result if there is one, or the
-    last checkpoint.
+    last checkpoint. `quantized`: the base as the recipe has it, or whole.
     """
     run = RunFolder(folder)
     recipe = run.load_recipe()
+    settings = recipe.model if quantized else recipe.model.model_copy(update={"quantize": None})
     names = [run.lora] if recipe.tune == "lora" else [run.network("transformer")]
     if checkpoint is None and all(path.is_dir() for path in names):
-        return _from_result(run, recipe, load_model(recipe.model, device))
+        return _from_result(run, recipe, load_model(settings, device))
     iteration = _iteration(run, checkpoint or "last")
-    return _from_checkpoint(run, recipe, load_model(recipe.model, device), iteration)
+    return _from_checkpoint(run, recipe, load_model(settings, device), iteration)
 
 
 def _iteration(run: RunFolder, checkpoint: str) -> int:

@@ -14,6 +14,7 @@ from peft import LoraConfig as PeftLoraConfig
 from torch import nn
 
 from mixgrpo.models.base import FlowModel, Networks
+from mixgrpo.models.quantized import stored_bytes
 from mixgrpo.objectives.build import build_objective
 from mixgrpo.objectives.objective import Objective
 from mixgrpo.parallel.distributed import device_memory
@@ -94,9 +95,9 @@ def make_policy(
     reference = _reference(model, recipe) if uses_reference else None
     trained = make_trainable(model, recipe, adapter)
     networks = [*model.networks.values(), *_own_networks(model, reference)]
-    frozen = sum(p.nbytes for network in networks for p in network.parameters() if not p.requires_grad)
+    frozen = sum(stored_bytes(p) for network in networks for p in network.parameters() if not p.requires_grad)
     held = held_whole(frozen, sum(p.numel() for p in trained.values()), bool(recipe.update.ema_decay))
-    sharding = choose(recipe.parallel.shard, recipe.parallel.offload, held, device_memory(device))
+    sharding = choose(recipe.shard, recipe.parallel.offload, held, device_memory(device))
     place(model, device, recipe.speed)
     if sharding == "none":
         for network in networks:
