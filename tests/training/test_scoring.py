@@ -199,7 +199,7 @@ def start(rewards: str) -> "subprocess.Popen[str]":
 
 def test_after_an_error_the_process_ends_whatever_the_other_rewards_do() -> None:
     with start("{'hang': hang, 'fail': fail}") as process:
-        _, errors = process.communicate(timeout=5)
+        _, errors = process.communicate(timeout=50)  # the reward takes 100 seconds
     assert process.returncode == 1
     assert "RewardError: reward fail failed on 1 images, the first for 'a': ValueError: broken" in errors
 
@@ -207,7 +207,7 @@ def test_after_an_error_the_process_ends_whatever_the_other_rewards_do() -> None
 def test_ctrl_c_ends_the_process_whatever_a_reward_does() -> None:
     with start("{'hang': hang}") as process:
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=5)
+        _, errors = process.communicate(timeout=50)  # the reward takes 100 seconds
     assert process.returncode != 0
     assert errors.endswith("KeyboardInterrupt\n")
 
