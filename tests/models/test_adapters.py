@@ -33,9 +33,10 @@ def test_an_euler_plan_is_the_stock_pipeline(model: PipelineModel, guidance: flo
     if isinstance(options.get("negative_prompt"), str):
         options["negative_prompt"] = [options["negative_prompt"]] * len(PROMPTS)
     model.pipeline.set_progress_bar_config(disable=True)
-    for output_type, result in (("latent", ours.latents), ("pt", model.decode(ours.latents)[:, 0])):
+    latents, images = model.stock_latents(ours.latents), model.decode(ours.latents)[:, 0]
+    for output_type, result in (("latent", latents), ("pt", images)):
         stock = model.pipeline(
-            TEXTS,
+            prompt=[*TEXTS],  # Z-Image's puts its template into the list that it is given
             height=model.height,
             width=model.width,
             num_inference_steps=STEPS,
@@ -110,7 +111,9 @@ def test_the_timestep_is_rounded_to_the_dtype_and_never_to_an_integer() -> None:
     assert timestep(torch.tensor([0.98630137]), torch.bfloat16).item() == 988
 
 
-@pytest.mark.parametrize("make", [pipelines.flux, pipelines.sd3, pipelines.qwen_image])
+@pytest.mark.parametrize(
+    "make", [pipelines.flux, pipelines.sd3, pipelines.qwen_image, pipelines.flux2_klein, pipelines.z_image]
+)
 def test_a_pipeline_folder_is_loaded_with_the_adapter_of_its_class(make: pipelines.Make, tmp_path: Path) -> None:
     pipeline = make()
     pipeline.save_pretrained(tmp_path)
@@ -125,7 +128,7 @@ def test_a_pipeline_folder_is_loaded_with_the_adapter_of_its_class(make: pipelin
 
 def test_an_unsupported_pipeline_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
-    supported = "FluxPipeline, StableDiffusion3Pipeline, QwenImagePipeline"
+    supported = "FluxPipeline, StableDiffusion3Pipeline, QwenImagePipeline, Flux2KleinPipeline, ZImagePipeline"
     with pytest.raises(ValueError, match=f"StableDiffusionXLPipeline is not supported. Supported: {supported}"):
         load_model(ModelConfig(path=str(tmp_path)))
 
@@ -140,3 +143,19 @@ def test_guidance_for_a_model_without_is_refused() -> None:
     pipeline.transformer.register_to_config(guidance_embeds=False)
     with pytest.raises(ValueError, match=r"guidance_scale = 3.5: this FLUX has no guidance input"):
         adapt(pipeline, 32, 32, guidance_scale=3.5)
+
+
+def test_a_distilled_klein_is_drawn_without_guidance_and_refuses_it() -> None:
+    pipeline = pipelines.flux2_klein(is_distilled=True)
+    distilled, base = adapt(pipeline, 32, 24), adapt(pipelines.flux2_klein(), 32, 24, guidance_scale=1.0)
+    x = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0))
+    sigma, conditioning = torch.full((2,), 0.7), base.encode(PROMPTS)
+    assert torch.equal(distilled.velocity(x, sigma, conditioning), base.velocity(x, sigma, conditioning))
+    with pytest.raises(ValueError, match=r"guidance_scale = 4.0: this FLUX.2 klein is distilled"):
+        adapt(pipeline, 32, 24, guidance_scale=4.0)
+
+
+def test_kleins_grid_depends_on_the_number_of_steps() -> None:
+    model = adapt(pipelines.flux2_klein(), 32, 24)
+    coarse, fine = model.grid(6).sigmas, model.grid(12).sigmas
+    assert all(abs(a - b) > 1e-3 for a, b in zip(coarse[1:-1], fine[2:-2:2], strict=True))

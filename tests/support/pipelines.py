@@ -6,14 +6,20 @@ from collections.abc import Callable
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from transformers import (
     CLIPTextConfig,
@@ -23,12 +29,15 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
 
-Make = Callable[[], FluxPipeline | StableDiffusion3Pipeline | QwenImagePipeline]
+Make = Callable[[], DiffusionPipeline]
 
 DYNAMIC_SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
 
@@ -120,9 +129,6 @@ def qwen_image() -> QwenImagePipeline:
     text_encoder = Qwen2_5_VLForConditionalGeneration(
         Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
     )
-    letters = byte_letters()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    vocab = {token: i for i, token in enumerate([*letters, *special])}
     return QwenImagePipeline(
         transformer=_shaken(transformer),
         scheduler=FlowMatchEulerDiscreteScheduler(
@@ -138,8 +144,85 @@ def qwen_image() -> QwenImagePipeline:
             latents_std=[1.5, 0.5, 1.0, 2.0],
         ),
         text_encoder=text_encoder,
-        tokenizer=Qwen2Tokenizer(vocab=vocab, merges=[], padding_side="right", additional_special_tokens=special[1:]),
+        tokenizer=_qwen_tokenizer(),
     )
+
+
+def flux2_klein(is_distilled: bool = False) -> Flux2KleinPipeline:
+    torch.manual_seed(0)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 32,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    vae.bn.running_mean.uniform_(-0.5, 0.5)
+    vae.bn.running_var.uniform_(0.5, 2)
+    return Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=Qwen3ForCausalLM(_qwen3_config(layers=28)),
+        tokenizer=_qwen_tokenizer(),
+        transformer=_shaken(transformer),
+        is_distilled=is_distilled,
+    )
+
+
+def z_image() -> ZImagePipeline:
+    torch.manual_seed(0)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=32,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1024, 64, 64],
+    )
+    return ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(latent_channels=4),
+        text_encoder=Qwen3Model(_qwen3_config(layers=2)),
+        tokenizer=_qwen_tokenizer(),
+        transformer=_shaken(transformer),
+    )
+
+
+def _qwen3_config(layers: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+
+
+def _qwen_tokenizer() -> Qwen2Tokenizer:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocab = {token: i for i, token in enumerate([*byte_letters(), *special])}
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], padding_side="right", additional_special_tokens=special[1:])
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|> {% endfor %}<|im_start|>assistant"
+        "{% if not enable_thinking %} <think> </think>{% endif %}"
+    )
+    return tokenizer
 
 
 def _shaken(transformer: torch.nn.Module) -> torch.nn.Module:

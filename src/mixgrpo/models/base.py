@@ -58,6 +58,9 @@ class FlowModel(VelocityField, Protocol):
     def with_text_encoders(self) -> AbstractContextManager[None]:
         """On the device, where `encode` and the stock pipeline need them. Otherwise they may rest elsewhere."""
 
+    def stock_latents(self, latents: Tensor) -> Tensor:
+        """Final latents as the stock pipeline returns them."""
+
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels [N, frames, 3, height, width] in [0, 1], in float32. An image is one frame."""
 
@@ -124,6 +127,9 @@ class PipelineModel:
     def velocity(self, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
         return self.adapter.velocity(self, x, sigma, conditioning)
 
+    def stock_latents(self, latents: Tensor) -> Tensor:
+        return self.adapter.stock_latents(self, latents)
+
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         return self.adapter.decode(self, latents)
@@ -135,6 +141,10 @@ class PipelineModel:
 
 
 def _nothing_to_check(model: PipelineModel) -> None: ...
+
+
+def _as_they_are(model: PipelineModel, latents: Tensor) -> Tensor:
+    return latents
 
 
 @dataclass(frozen=True)
@@ -152,5 +162,6 @@ class Adapter:
     velocity: Callable[[PipelineModel, Tensor, Tensor, Conditioning], Tensor]
     decode: Callable[[PipelineModel, Tensor], Tensor]
     networks: tuple[str, ...] = ("transformer",)
+    stock_latents: Callable[[PipelineModel, Tensor], Tensor] = _as_they_are
     check: Callable[[PipelineModel], None] = _nothing_to_check
     """Raises a ValueError if the pipeline cannot do what its settings ask for."""

@@ -13,15 +13,19 @@ from mixgrpo.tiny import path as tiny_path
 
 from .base import Adapter, FlowModel, PipelineModel
 from .flux import FLUX
+from .flux2_klein import FLUX_2_KLEIN
 from .quantized import quantization_config
 from .qwen_image import QWEN_IMAGE
 from .sd3 import STABLE_DIFFUSION_3
+from .z_image import Z_IMAGE
 
 # By the class name that a pipeline folder states in its model_index.json.
 ADAPTERS: dict[str, Adapter] = {
     "FluxPipeline": FLUX,
     "StableDiffusion3Pipeline": STABLE_DIFFUSION_3,
     "QwenImagePipeline": QWEN_IMAGE,
+    "Flux2KleinPipeline": FLUX_2_KLEIN,
+    "ZImagePipeline": Z_IMAGE,
 }
 
 

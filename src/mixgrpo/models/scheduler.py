@@ -11,23 +11,15 @@ from .base import PipelineModel
 
 
 def scheduler_grid(
-    scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int, image_tokens: int, sigmas: list[float] | None
+    scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int, mu: float, sigmas: list[float] | None
 ) -> SigmaGrid:
     """What the pipelines compute before their loop. `sigmas`: the unshifted levels that they pass to the scheduler, if
-    any. With dynamic shifting the shift grows with the number of image tokens.
+    any. `mu`: the shift, if the scheduler has none of its own.
     """
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)  # leave the pipeline's own unchanged
     config = scheduler.config
-    mu = None
     shift = float(scheduler.shift)
     if config.use_dynamic_shifting:
-        mu = calculate_shift(
-            image_tokens,
-            config.base_image_seq_len,
-            config.max_image_seq_len,
-            config.base_shift,
-            config.max_shift,
-        )
         shift = math.exp(mu) if config.time_shift_type == "exponential" else mu
     if sigmas is None:
         scheduler.set_timesteps(num_steps, mu=mu)
@@ -36,7 +28,21 @@ def scheduler_grid(
     return SigmaGrid(tuple(scheduler.sigmas.tolist()), shift)
 
 
+def mu_by_tokens(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int) -> float:
+    """It grows with the size of the image."""
+    config = scheduler.config
+    mu: float = calculate_shift(
+        image_tokens, config.base_image_seq_len, config.max_image_seq_len, config.base_shift, config.max_shift
+    )
+    return mu
+
+
+def even(num_steps: int) -> list[float]:
+    """Levels from 1 to 1 / T."""
+    return [1 - i / num_steps for i in range(num_steps)]
+
+
 def packed_grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
-    """FLUX.1 and Qwen-Image: evenly spaced levels from 1 to 1 / T, and one token per packed latent."""
-    even = [1 - i / num_steps for i in range(num_steps)]
-    return scheduler_grid(model.pipeline.scheduler, num_steps, model.latent_shape[0], even)
+    """FLUX.1 and Qwen-Image: one token per packed latent."""
+    scheduler = model.pipeline.scheduler
+    return scheduler_grid(scheduler, num_steps, mu_by_tokens(scheduler, model.latent_shape[0]), even(num_steps))

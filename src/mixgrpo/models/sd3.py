@@ -13,7 +13,7 @@ from mixgrpo.sampling.schedule import SigmaGrid
 
 from .base import Adapter, PipelineModel
 from .common import JOINT_ATTENTION, guided, pixels, scaled, timestep
-from .scheduler import scheduler_grid
+from .scheduler import mu_by_tokens, scheduler_grid
 
 _DEFAULT_GUIDANCE = 7.0
 
@@ -31,7 +31,8 @@ def _latent_shape(model: PipelineModel) -> tuple[int, ...]:
 def _grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
     multiple = _size_multiple(model.pipeline)
     tokens = (model.height // multiple) * (model.width // multiple)
-    return scheduler_grid(model.pipeline.scheduler, num_steps, tokens, sigmas=None)
+    scheduler = model.pipeline.scheduler
+    return scheduler_grid(scheduler, num_steps, mu_by_tokens(scheduler, tokens), sigmas=None)
 
 
 def _guidance(model: PipelineModel) -> float:

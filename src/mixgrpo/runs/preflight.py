@@ -211,7 +211,7 @@ def _distance_to_stock(trainer: Trainer, prompt: Prompt) -> float:
             model, ode_plan(model.grid(_STEPS)), trainer.encode([prompt]), noise, group_size=1, micro_batch=1
         ).latents
         stock = model.pipeline(
-            prompt.text,
+            prompt=prompt.text,
             height=settings.height,
             width=settings.width,
             num_inference_steps=_STEPS,
@@ -220,5 +220,6 @@ def _distance_to_stock(trainer: Trainer, prompt: Prompt) -> float:
             return_dict=False,
             **model.stock_options,
         )[0]
+        ours = model.stock_latents(ours)
     difference: float = ((ours - stock.float()).norm() / ours.norm()).item()
     return difference
