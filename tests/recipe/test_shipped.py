@@ -35,6 +35,9 @@ def test_resolves_to_its_reference(name: str, tmp_path: Path, monkeypatch: pytes
         ("sd35-medium-geneval", 48, 24, 2),
         # verl-omni, run_qwen_image_ocr_lora_mixgrpo.sh
         ("qwen-image-ocr-lora", 32, 16, 2),
+        # X-GenGroup/Flow-Factory, examples/grpo/lora
+        ("flux2-klein-base-lora", 48, 16, 2),
+        ("z-image-lora", 48, 16, 2),
     ],
 )
 def test_an_iteration_is_as_large_as_the_published_one(name: str, prompts: int, images: int, updates: int) -> None:

@@ -28,6 +28,9 @@ RECIPES = {
     "sd35-medium": ("sd35-medium-geneval",),
     "sd35-large": ("sd35-medium-geneval", "model.path=stabilityai/stable-diffusion-3.5-large"),
     "qwen-image": ("qwen-image-ocr-lora",),
+    "klein-4b": ("flux2-klein-base-lora", "model.path=black-forest-labs/FLUX.2-klein-base-4B"),
+    "klein-9b": ("flux2-klein-base-lora",),
+    "z-image": ("z-image-lora",),
 }
 # A short plan with two trained steps, of which the images share the first, and two optimizer steps.
 SHORT = """grid.steps=4 grid.shift=model window.strategy=frozen window.range=[0,2] window.size=2 rollout.prompts=1
@@ -60,6 +63,10 @@ def recipe_of(model: str, *changes: str) -> Recipe:
         ("sd35-large", [LORA, NO_KL, "speed.share_computation=false"]),
         pytest.param("qwen-image", [FULL, KL], marks=pytest.mark.long),
         pytest.param("qwen-image", [LORA, NO_KL, "model.guidance_scale=1"], marks=pytest.mark.long),
+        ("klein-4b", [LORA, KL]),
+        pytest.param("klein-9b", [FULL, NO_KL], marks=pytest.mark.long),
+        ("z-image", [LORA, NO_KL]),
+        pytest.param("z-image", [FULL, KL], marks=pytest.mark.long),
     ],
 )
 def test_an_iteration_with_evaluation_and_restart(model: str, changes: list[str]) -> None:

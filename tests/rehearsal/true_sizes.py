@@ -19,6 +19,9 @@ PARAMETERS = {
     "stabilityai/stable-diffusion-3.5-medium": 2_243_171_520,
     "stabilityai/stable-diffusion-3.5-large": 8_056_627_520,
     "Qwen/Qwen-Image": 20_430_401_088,
+    "black-forest-labs/FLUX.2-klein-base-4B": 3_875_544_576,
+    "black-forest-labs/FLUX.2-klein-base-9B": 9_078_581_248,
+    "Tongyi-MAI/Z-Image": 6_154_908_736,
 }
 """Of the transformer."""
 
@@ -43,7 +46,7 @@ def true_size(config: ModelConfig, all_blocks: bool = False) -> PipelineModel:
         repeated = {*ADAPTERS[type(model.pipeline).__name__].blocks, *_TEXT_ENCODER_BLOCKS}
         for part in modules(model.pipeline):
             _run_ends_only(part, repeated)
-    if model.adapter.velocity is not QWEN_IMAGE.velocity:
+    if model.adapter.velocity != QWEN_IMAGE.velocity:
         return model
     full_length = model.adapter.encode
 

@@ -51,11 +51,17 @@ def _grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
     length = model.max_sequence_length or 512
-    embeds, text_ids = model.pipeline.encode_prompt([prompt.text for prompt in prompts], max_sequence_length=length)
+    embeds, _ = model.pipeline.encode_prompt([prompt.text for prompt in prompts], max_sequence_length=length)
     empty, _ = model.pipeline.encode_prompt("", max_sequence_length=length)
-    image_ids = model.pipeline._prepare_latent_ids(embeds.new_empty(1, 1, *patches(model)))
-    common = {"empty": empty, "text_ids": text_ids[:1], "image_ids": image_ids.to(embeds.device)}
-    return Conditioning({"embeds": embeds}, common)
+    return Conditioning({"embeds": embeds}, {"empty": empty, **ids(model, embeds)})
+
+
+def ids(model: PipelineModel, embeds: Tensor) -> dict[str, Tensor]:
+    """Four coordinates of each text and image token: time, row, column, place in the text."""
+    return {
+        "text_ids": model.pipeline._prepare_text_ids(embeds[:1]).to(embeds.device),
+        "image_ids": model.pipeline._prepare_latent_ids(embeds.new_empty(1, 1, *patches(model))).to(embeds.device),
+    }
 
 
 def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:

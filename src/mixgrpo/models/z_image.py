@@ -45,10 +45,12 @@ def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
 
 
 def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
-    """Padded to the longest; the mask marks the real tokens."""
+    """Padded to the longest; the mask marks the real tokens. Without padding there is none."""
     rows, _ = model.pipeline.encode_prompt(
         texts, do_classifier_free_guidance=False, max_sequence_length=model.max_sequence_length or 512
     )
+    if len({len(row) for row in rows}) == 1:
+        return {"embeds": torch.stack([*rows])}
     mask = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
     return {"embeds": pad_sequence(rows, batch_first=True), "mask": pad_sequence(mask, batch_first=True)}
 
@@ -63,6 +65,8 @@ def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Cond
 
 
 def _texts(padded: dict[str, Tensor]) -> list[Tensor]:
+    if "mask" not in padded:
+        return [*padded["embeds"]]
     lengths = padded["mask"].sum(1).tolist()
     return [row[:length] for row, length in zip(padded["embeds"], lengths, strict=True)]
 

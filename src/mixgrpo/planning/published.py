@@ -7,15 +7,20 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from torch import nn
 from transformers import (
@@ -25,6 +30,9 @@ from transformers import (
     CLIPTextModelWithProjection,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
 )
@@ -40,9 +48,14 @@ class _Padded:
     def tokenize(self, text: str) -> list[str]:
         return []
 
-    def __call__(self, texts: Sequence[str], *, padding: str, max_length: int | None = None, **_: object) -> Any:
+    def apply_chat_template(self, messages: Sequence[Any], **_: object) -> str:
+        return ""
+
+    def __call__(self, texts: Sequence[str] | str, *, padding: str, max_length: int | None = None, **_: object) -> Any:
+        rows = 1 if isinstance(texts, str) else len(texts)
         length = max_length if padding == "max_length" else 1
-        return BatchEncoding({"input_ids": torch.zeros(len(texts), length or self.model_max_length, dtype=torch.long)})
+        ids = torch.zeros(rows, length or self.model_max_length, dtype=torch.long)
+        return BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 
 
 @contextmanager
@@ -139,6 +152,50 @@ def _qwen_image() -> QwenImagePipeline:
     )
 
 
+def _flux2_klein_4b() -> Flux2KleinPipeline:
+    return _flux2_klein(5, 20, 24, Qwen3ForCausalLM(_qwen3_4b()))
+
+
+def _flux2_klein_9b() -> Flux2KleinPipeline:
+    large = {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36}
+    return _flux2_klein(8, 24, 32, Qwen3ForCausalLM(Qwen3Config(**large, **_QWEN3)))
+
+
+def _flux2_klein(layers: int, single_layers: int, heads: int, text_encoder: Qwen3ForCausalLM) -> Flux2KleinPipeline:
+    return Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=AutoencoderKLFlux2(),
+        text_encoder=text_encoder,
+        tokenizer=_Padded(512),
+        transformer=Flux2Transformer2DModel(
+            num_layers=layers,
+            num_single_layers=single_layers,
+            num_attention_heads=heads,
+            joint_attention_dim=3 * text_encoder.config.hidden_size,
+            guidance_embeds=False,
+        ),
+    )
+
+
+def _z_image() -> ZImagePipeline:
+    """The defaults of the network's class are Z-Image's sizes."""
+    return ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=flux_vae(),
+        text_encoder=Qwen3Model(_qwen3_4b()),
+        tokenizer=_Padded(512),
+        transformer=ZImageTransformer2DModel(),
+    )
+
+
+_QWEN3 = {"num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936}
+
+
+def _qwen3_4b() -> Qwen3Config:
+    small = {"hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "tie_word_embeddings": True}
+    return Qwen3Config(**small, **_QWEN3)
+
+
 def _vae(scaling_factor: float, shift_factor: float) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -181,4 +238,7 @@ PUBLISHED = {
     "stabilityai/stable-diffusion-3.5-medium": _sd35_medium,
     "stabilityai/stable-diffusion-3.5-large": _sd35_large,
     "Qwen/Qwen-Image": _qwen_image,
+    "black-forest-labs/FLUX.2-klein-base-4B": _flux2_klein_4b,
+    "black-forest-labs/FLUX.2-klein-base-9B": _flux2_klein_9b,
+    "Tongyi-MAI/Z-Image": _z_image,
 }

@@ -1,15 +1,15 @@
 """A recipe's model on the device without memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mixgrpo.data.prompts import Prompt
 from mixgrpo.models.base import PipelineModel
+from mixgrpo.models.flux2_klein import ids
 from mixgrpo.models.load import adapted, load_model
-from mixgrpo.models.qwen_image import QWEN_IMAGE
 from mixgrpo.models.resting import replace_tensors
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.sampling.field import Conditioning
@@ -17,8 +17,8 @@ from mixgrpo.sampling.field import Conditioning
 from .published import PUBLISHED, modules, published
 from .stand_in import STAND_IN
 
-_QWEN_TOKENS = 128
-"""Of a prompt: how many Qwen-Image keeps depends on the text."""
+_TEXT_TOKENS, _EMPTY_TOKENS = 128, 6
+"""Of a prompt, where that depends on the text, and of the empty one."""
 
 
 def sized_model(config: ModelConfig) -> PipelineModel:
@@ -36,7 +36,8 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     for part in modules(pipeline):
         _move_buffers(part, dtype)
     model = adapted(pipeline, config)
-    return replace(model, adapter=replace(QWEN_IMAGE, encode=_qwen_texts)) if model.adapter is QWEN_IMAGE else model
+    encode = _MADE_UP.get(type(pipeline).__name__, model.adapter.encode)
+    return replace(model, adapter=replace(model.adapter, encode=encode))
 
 
 def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:
@@ -46,11 +47,27 @@ def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:
             setattr(module, name, buffer.to(STAND_IN, dtype if buffer.is_floating_point() else buffer.dtype))
 
 
-def _qwen_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
-    dtype = model.pipeline.vae.dtype
+def _texts(width: int, tokens: int, masked: bool = False) -> Callable[[PipelineModel, Sequence[Prompt]], Conditioning]:
+    """In place of encoding: which tokens are kept depends on their values, and a text encoder of which blocks are left
+    out has no hidden states of its middle.
+    """
 
-    def embeds(count: int, tokens: int) -> Tensor:
-        return torch.zeros(count, tokens, 3584, dtype=dtype).to(STAND_IN)
+    def encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+        rows = torch.zeros(len(prompts), tokens, width, dtype=model.pipeline.vae.dtype).to(STAND_IN)
+        mask = {"mask": torch.ones(len(prompts), tokens, dtype=torch.long).to(STAND_IN)} if masked else {}
+        return Conditioning({"embeds": rows, **mask}, {"embeds": rows[:1, :_EMPTY_TOKENS]})
 
-    mask = torch.ones(len(prompts), _QWEN_TOKENS, dtype=torch.long).to(STAND_IN)
-    return Conditioning({"embeds": embeds(len(prompts), _QWEN_TOKENS), "mask": mask}, {"embeds": embeds(1, 6)})
+    return encode
+
+
+def _klein_texts(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
+    width, tokens = model.pipeline.transformer.config.joint_attention_dim, model.max_sequence_length or 512
+    rows = torch.zeros(len(prompts), tokens, width, dtype=model.pipeline.vae.dtype).to(STAND_IN)
+    return Conditioning({"embeds": rows}, {"empty": rows[:1], **ids(model, rows)})
+
+
+_MADE_UP = {
+    "QwenImagePipeline": _texts(3584, _TEXT_TOKENS, masked=True),
+    "ZImagePipeline": _texts(2560, _TEXT_TOKENS),
+    "Flux2KleinPipeline": _klein_texts,
+}
