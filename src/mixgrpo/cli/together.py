@@ -22,6 +22,9 @@ def quiet_libraries() -> None:
     """Import the libraries, which takes seconds. No progress bars for what takes a second, and no warnings about what
     is as it should be.
     """
+    # What torchao says wherever it is installed, used or not: kernels that are for other machines, and the like.
+    for name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import diffusers
     import transformers
 
