@@ -9,7 +9,7 @@ from mixgrpo import __version__
 from .bench import bench
 from .results import evaluate, export, sample
 from .serve import serve_reward
-from .show import plan, recipes
+from .show import models, plan, recipes
 from .train import BareRay, resume, train
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -30,7 +30,7 @@ def main(
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
-for command in (recipes, plan, resume, sample, export):
+for command in (recipes, models, plan, resume, sample, export):
     app.command()(command)
 app.command(cls=BareRay)(train)
 app.command("eval")(evaluate)

@@ -29,6 +29,26 @@ def recipes() -> None:
         typer.echo(f"{name:<{width}}  {description_of(name)}")
 
 
+def models(
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Plan what each takes of one GPU: two minutes, without weights.")
+    ] = False,
+) -> None:
+    """List the models that can be trained, and their recipes."""
+    from .together import quiet_libraries
+
+    quiet_libraries()
+    from mixgrpo.planning.catalogue import entries, peak
+
+    for entry in entries():
+        typer.echo(f"{entry.path}  ({entry.kind})")
+        typer.echo(f"  guidance  {entry.guidance}")
+        typer.echo(f"  recipes   {', '.join(entry.recipes) or f'none; begin with {entry.settings}'}")
+        if memory:
+            lora, full = peak(entry, "lora") / 2**30, peak(entry, "full") / 2**30
+            typer.echo(f"  memory    LoRA {lora:.0f} GiB, full {full:.0f} GiB, with {entry.settings} and checkpointing")
+
+
 def plan(
     recipe: RecipeName,
     overrides: Overrides = None,
@@ -73,14 +93,14 @@ def _on_gpus(
     as_json: bool,
 ) -> dict[str, Any]:
     """Memory and time of each GPU; with `fit` after the changes that make it fit."""
+    from .together import quiet_libraries
+
+    quiet_libraries()
     from mixgrpo.planning.fit import Gpus, fitted, placed
     from mixgrpo.planning.seconds import Rates
     from mixgrpo.planning.tracing import trace
     from mixgrpo.planning.view import gpus_as_json, print_gpus
 
-    from .together import quiet_libraries
-
-    quiet_libraries()
     settings, gpus = loaded(recipe, overrides), Gpus(*machine)
     if settings.rollout.prompts < gpus.count:
         refuse(

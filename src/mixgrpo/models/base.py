@@ -151,6 +151,8 @@ def _as_they_are(model: PipelineModel, latents: Tensor) -> Tensor:
 class Adapter:
     """What is particular to one pipeline class."""
 
+    guidance: str
+    """How it is guided, in words."""
     lora_targets: tuple[str, ...]
     blocks: tuple[str, ...]
     size_multiple: Callable[[DiffusionPipeline], int]

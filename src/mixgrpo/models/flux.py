@@ -60,6 +60,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 
 FLUX = Adapter(
+    guidance="an input of the network",
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks", "single_transformer_blocks"),
     size_multiple=patch_multiple,

@@ -101,6 +101,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 
 FLUX_2_KLEIN = Adapter(
+    guidance="two calls; none if distilled",
     lora_targets=(*JOINT_ATTENTION, "to_qkv_mlp_proj"),
     blocks=("transformer_blocks", "single_transformer_blocks"),
     size_multiple=patch_multiple,

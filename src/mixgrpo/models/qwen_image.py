@@ -74,6 +74,7 @@ def _token_norm(velocity: Tensor) -> Tensor:
 
 
 QWEN_IMAGE = Adapter(
+    guidance="two calls",
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks",),
     size_multiple=patch_multiple,

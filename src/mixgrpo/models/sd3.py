@@ -83,6 +83,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 
 STABLE_DIFFUSION_3 = Adapter(
+    guidance="two rows of one call",
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks",),
     size_multiple=_size_multiple,

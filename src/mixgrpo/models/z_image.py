@@ -84,6 +84,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 
 Z_IMAGE = Adapter(
+    guidance="two rows of one call, 0 is off",
     lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
     blocks=("noise_refiner", "context_refiner", "layers"),
     size_multiple=patch_multiple,

@@ -1,8 +1,8 @@
 """Published pipelines by their sizes alone: their weights are random, and nothing is downloaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -74,7 +74,7 @@ def built_as(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
 
 def published(path: str, dtype: torch.dtype, device: torch.device) -> DiffusionPipeline:
     with built_as(dtype, device):
-        return PUBLISHED[path]()
+        return PUBLISHED[path].build()
 
 
 def modules(pipeline: DiffusionPipeline) -> list[nn.Module]:
@@ -233,12 +233,17 @@ def _t5_xxl() -> T5Config:
     )
 
 
+class Published(NamedTuple):
+    kind: type[DiffusionPipeline]
+    build: Callable[[], DiffusionPipeline]
+
+
 PUBLISHED = {
-    "black-forest-labs/FLUX.1-dev": _flux_dev,
-    "stabilityai/stable-diffusion-3.5-medium": _sd35_medium,
-    "stabilityai/stable-diffusion-3.5-large": _sd35_large,
-    "Qwen/Qwen-Image": _qwen_image,
-    "black-forest-labs/FLUX.2-klein-base-4B": _flux2_klein_4b,
-    "black-forest-labs/FLUX.2-klein-base-9B": _flux2_klein_9b,
-    "Tongyi-MAI/Z-Image": _z_image,
+    "black-forest-labs/FLUX.1-dev": Published(FluxPipeline, _flux_dev),
+    "black-forest-labs/FLUX.2-klein-base-4B": Published(Flux2KleinPipeline, _flux2_klein_4b),
+    "black-forest-labs/FLUX.2-klein-base-9B": Published(Flux2KleinPipeline, _flux2_klein_9b),
+    "stabilityai/stable-diffusion-3.5-medium": Published(StableDiffusion3Pipeline, _sd35_medium),
+    "stabilityai/stable-diffusion-3.5-large": Published(StableDiffusion3Pipeline, _sd35_large),
+    "Qwen/Qwen-Image": Published(QwenImagePipeline, _qwen_image),
+    "Tongyi-MAI/Z-Image": Published(ZImagePipeline, _z_image),
 }

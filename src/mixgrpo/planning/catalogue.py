@@ -1,0 +1,44 @@
+"""The models whose sizes are known: how each is guided, its recipes, and the memory that it takes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mixgrpo.models.load import ADAPTERS
+from mixgrpo.recipe.load import load_recipe, shipped_recipes
+
+from .fit import Gpus, placed
+from .published import PUBLISHED
+from .tracing import trace
+
+_ONE_GPU = Gpus(1, 1e15)
+"""With room for whatever is asked for."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    path: str
+    kind: str
+    """The class of its pipeline."""
+    guidance: str
+    recipes: tuple[str, ...]
+
+    @property
+    def settings(self) -> str:
+        """The recipe whose settings its memory is planned with: its own, or that of another model of its kind."""
+        alike = (entry.recipes for entry in entries() if entry.kind == self.kind)
+        return next(recipes[0] for recipes in (self.recipes, *alike) if recipes)
+
+
+def entries() -> Iterator[Entry]:
+    path_of = {name: load_recipe(name).model.path for name in shipped_recipes()}
+    for path, (kind, _) in PUBLISHED.items():
+        recipes = tuple(name for name in path_of if path_of[name] == path)
+        yield Entry(path, kind.__name__, ADAPTERS[kind.__name__].guidance, recipes)
+
+
+def peak(entry: Entry, tune: Literal["lora", "full"]) -> float:
+    """Bytes on one GPU, with checkpointing. Takes seconds."""
+    changes = [f"model.path={entry.path}", f"tune={tune}", "update.gradient_checkpointing=true"]
+    recipe = load_recipe(entry.settings, [*changes, "model.quantize=null", "parallel={}"])
+    return max(placed(recipe, _ONE_GPU, trace(recipe)).memory.sums.values())
