@@ -1,6 +1,7 @@
 """The models that tests run on."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # One thread each, also in the processes that tests start: pytest runs as many workers as there are cores, and OpenMP's
@@ -17,6 +18,8 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
 
 torch.set_num_threads(1)
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache
