@@ -22,19 +22,17 @@ class Entry:
     """The class of its pipeline."""
     guidance: str
     recipes: tuple[str, ...]
-
-    @property
-    def settings(self) -> str:
-        """The recipe whose settings its memory is planned with: its own, or that of another model of its kind."""
-        alike = (entry.recipes for entry in entries() if entry.kind == self.kind)
-        return next(recipes[0] for recipes in (self.recipes, *alike) if recipes)
+    settings: str
+    """The recipe whose settings its memory is planned with: its own, or that of another model of its kind."""
 
 
 def entries() -> Iterator[Entry]:
     path_of = {name: load_recipe(name).model.path for name in shipped_recipes()}
+    recipes_of = {path: tuple(name for name in path_of if path_of[name] == path) for path in PUBLISHED}
     for path, (kind, _) in PUBLISHED.items():
-        recipes = tuple(name for name in path_of if path_of[name] == path)
-        yield Entry(path, kind.__name__, ADAPTERS[kind.__name__].guidance, recipes)
+        alike = [name for other, names in recipes_of.items() if PUBLISHED[other].kind is kind for name in names]
+        settings = (*recipes_of[path], *alike)[0]
+        yield Entry(path, kind.__name__, ADAPTERS[kind.__name__].guidance, recipes_of[path], settings)
 
 
 def peak(entry: Entry, tune: Literal["lora", "full"]) -> float:

@@ -1,8 +1,7 @@
 """Does a model, or an adapter that somebody wrote for one, do what training asks of it? Before any reward is chosen.
 
-everything that a run checks before its first iteration (`preflight`): the stock pipeline's images, first ratio 1,
-an update that moves the model
-trained adapters that are written for diffusers and loaded into a fresh pipeline give the same velocity
+First everything that a run checks before its first iteration (`preflight`). Then adapters are trained for an iteration,
+written for diffusers and loaded into a fresh pipeline, which must give the same velocity.
 """
 
 from collections.abc import Iterator
