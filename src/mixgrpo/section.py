@@ -16,7 +16,9 @@ class Section(BaseModel):
     tuple needs `strict=False`, because YAML has lists alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def sentence(key: str, detail: ErrorDetails) -> str:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from mixgrpo.recipe.keys import STRATEGIES
 from mixgrpo.recipe.load import shipped_recipes
-from mixgrpo.recipe.mistakes import STRATEGIES
 from mixgrpo.recipe.presets import PRESETS
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.recipe.verl import VERL_NAMES

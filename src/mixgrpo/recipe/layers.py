@@ -11,7 +11,8 @@ from typing import Any
 from mixgrpo.section import readable, shown
 
 from .errors import RecipeError
-from .mistakes import STRATEGIES, closest
+from .keys import STRATEGIES
+from .mistakes import closest
 from .objectives import OBJECTIVES
 from .presets import PRESET_SECTIONS, PRESETS
 from .verl import VERL_NAMES, verl_value

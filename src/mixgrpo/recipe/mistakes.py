@@ -1,17 +1,16 @@
 """What is wrong with a recipe, in sentences: the key, the value, and what is allowed."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from mixgrpo.sampling.window import WindowStrategy
 from mixgrpo.section import alternatives, readable, sentence, shown
 
 from .errors import RecipeError
-from .objectives import OBJECTIVES
+from .keys import TAGGED, key_names
 from .schema import Recipe
 from .verl import VERL_NAMES
 
@@ -30,16 +29,6 @@ _NAMES_ELSEWHERE = {
 
 _LONGEST = 100  # characters of a key that are compared with the known ones
 
-STRATEGIES: dict[str, type[BaseModel]] = {
-    kind.model_fields["strategy"].annotation.__args__[0]: kind for kind in get_args(get_args(WindowStrategy)[0])
-}
-
-_TAGGED: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
-    "window": ("strategy", STRATEGIES),
-    "objective": ("type", OBJECTIVES),
-}
-"""Sections in which one key decides which others there are."""
-
 
 def checked(data: Mapping[str, Any]) -> Recipe:
     try:
@@ -56,7 +45,7 @@ def _sentence(detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":  # of a check of ours, perhaps of the whole recipe
         return str(detail["ctx"]["error"])
     section, *parts = detail["loc"]
-    tag, kinds = _TAGGED.get(str(section), ("", {}))
+    tag, kinds = TAGGED.get(str(section), ("", {}))
     chosen = parts[0] if parts and parts[0] in kinds else None
     path = [section, *(part for part in parts[chosen is not None :] if not isinstance(part, int))]
     key = readable(".".join(str(part) for part in path))
@@ -94,7 +83,7 @@ def closest(key: str) -> str:
     section, _, last = key.rpartition(".")
     if last in _NAMES_ELSEWHERE:
         return f"did you mean {_NAMES_ELSEWHERE[last]}?"
-    known = {name: name for name in [*Recipe.model_fields, *_keys(Recipe), *VERL_NAMES]}
+    known = {name: name for name in [*Recipe.model_fields, *key_names(), *VERL_NAMES]}
     last_parts = {name.rpartition(".")[2]: name for name in known}
     for word, names, similarity in ((key, known, 0.75), (last, last_parts, 0.6)):
         close = difflib.get_close_matches(word[:_LONGEST], names, n=1, cutoff=similarity)
@@ -102,16 +91,3 @@ def closest(key: str) -> str:
             return f"did you mean {names[close[0]]}?"
     siblings = [name for name in known if name.rpartition(".")[0] == section] if section else []
     return f"known are {', '.join(siblings or Recipe.model_fields)}"
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted key of the schema."""
-    for name, field in section.model_fields.items():
-        if name in _TAGGED:
-            kinds: list[type[BaseModel]] = [*_TAGGED[name][1].values()]
-        else:
-            kinds = [kind for kind in (field.annotation,) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        for kind in kinds:
-            yield from _keys(kind, f"{prefix}{name}.")
-        if not kinds:
-            yield f"{prefix}{name}"

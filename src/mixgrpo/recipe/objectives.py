@@ -97,6 +97,7 @@ class Rvm(_Objective):
 
     type: Literal["rvm"]
     weighting: ErrorWeighting = "velocity"
+    """How errors of the velocity are weighed over noise levels."""
 
     @property
     def uses_old_policy(self) -> bool:
@@ -108,6 +109,7 @@ class Ram(_Objective):
 
     type: Literal["ram"]
     multiplier: float = Field(default=1.0, gt=0, le=1e6)
+    """How far an advantage of 1 moves the velocity that is aimed at."""
     residual: Literal["current", "old"] = "current"
     """Whose velocity's error is followed: the trained one's, or that of the policy before the update."""
 
@@ -127,9 +129,11 @@ class Awm(_Objective):
 
     type: Literal["awm"]
     weighting: ErrorWeighting = "ghuber"
+    """How errors of the velocity are weighed over noise levels. ghuber: a power of their mean square."""
     clip_range: ClipRange = 1e-5
+    """How far a ratio may move from 1 before its gradient is cut."""
     power: float = Field(default=0.25, gt=0, le=1)
-    """Of ghuber."""
+    """The exponent of ghuber."""
     old_weight: float = Field(default=0.0, ge=0, le=1e6)
     """Weight of the mean squared distance to the velocity before the update."""
     average_weight: float = Field(default=0.0, ge=0, le=1e6)
@@ -153,8 +157,11 @@ class VGrpo(_Objective):
 
     type: Literal["v-grpo"]
     weighting: ErrorWeighting = "adaptive"
+    """How errors of the velocity are weighed over noise levels. adaptive: relative to their own mean size."""
     clip_range: ClipRange | None = 3e-2
-    """null: none, for one update an iteration; then with soft_clip."""
+    """How far a ratio may move from 1 before its gradient is cut. null: no clip, for one update an iteration; then with
+    soft_clip.
+    """
     soft_clip: float | None = Field(default=None, gt=0, le=1e6)
     """c: an advantage A becomes c tanh(A / c)."""
     old_weight: float = Field(default=0.0, ge=0, le=1e6)
@@ -174,6 +181,7 @@ class ElboPepg(_Objective):
 
     type: Literal["elbo-pepg"]
     weighting: ErrorWeighting = "adaptive"
+    """How errors of the velocity are weighed over noise levels. adaptive: relative to their own mean size."""
     proximal: bool = True
     """Advantage minus log-ratio in place of the advantage."""
     off_policy: bool = False
@@ -195,6 +203,7 @@ class Nft(_Objective):
     advantage_range: float = Field(default=1.0, gt=0, le=1e6)
     """An advantage this large pulls alone. 1 in the paper; 5 in most code, with a fifth of the contrast."""
     signal: NftSignal = "all"
+    """Which images count, and whether their advantages count in full or by their sign (binary)."""
     adaptive: bool = True
     """Errors of predicted images relative to their mean absolute error."""
     around: Literal["old", "average"] = "old"

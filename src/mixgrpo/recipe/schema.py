@@ -36,37 +36,57 @@ from .sections import (
 
 class Recipe(Section):
     description: str = ""
+    """Shown by `mixgrpo recipes` and `mixgrpo plan`."""
     algorithm: Algorithm = "mixgrpo"
     """A preset: fills in what the recipe leaves open of sde, window and suffix."""
     iterations: int = Field(default=300, ge=1, le=10_000_000)
+    """Length of the run. Each iteration draws, scores and learns from `rollout.prompts` groups."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of all noise and of the order of prompts. Two runs with the same recipe and machine are equal."""
     tune: Literal["full", "lora"] = "full"
     """Train the weights themselves, or LoRA adapters."""
     tune_only: tuple[str, ...] = Field(default=(), strict=False)
     """With tune: full, which weights train: patterns for their names, `*` matches anything. Empty: all."""
     model: ModelConfig
+    """What is trained, and the size of its images."""
     grid: GridConfig = GridConfig()
+    """The noise levels of a trajectory."""
     sde: SdeConfig = SdeConfig()
+    """How noise is added in the window."""
     window: WindowStrategy = Progressive()
+    """Which steps are stochastic at an iteration, and so can be learned from."""
     suffix: SuffixConfig = SuffixConfig()
+    """The steps after the window."""
     rollout: RolloutConfig = RolloutConfig()
+    """How many images an iteration draws."""
     scouting: ScoutingConfig = ScoutingConfig()
+    """Drawing many candidates cheaply and only the best and the worst of them properly."""
     prompts: PromptsConfig
-    """Has a default for `model.path: tiny` alone, as have rewards: `scenes`."""
+    """What is drawn in training and in evaluations. Has a default for `model.path: tiny` alone, as have rewards."""
     rewards: dict[str, RewardConfig] = Field(min_length=1)
     """A reward's name, `file.py:function` or a label of your own, with its weight or its options. null: not this
     reward, which an extended recipe has.
     """
     advantage: AdvantageConfig = AdvantageConfig()
+    """How rewards become advantages within a group."""
     objective: ObjectiveConfig = WindowObjective()
+    """What an update minimises."""
     renoise: RenoiseConfig = RenoiseConfig()
+    """How final images are noised again, for the objectives that learn from those."""
     scoring: ScoringConfig = ScoringConfig()
+    """How rewards are called, and what happens when one fails."""
     lora: LoraConfig = LoraConfig()
+    """The adapters of `tune: lora`."""
     update: UpdateConfig = UpdateConfig()
+    """How gradients become weight updates."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Deterministic images of held-out prompts, scored on the way."""
     save: SaveConfig = SaveConfig()
+    """Checkpoints."""
     parallel: ParallelConfig = ParallelConfig()
+    """How several processes share the trained networks."""
     speed: SpeedConfig = SpeedConfig()
+    """What makes a run faster and changes its results by no more than rounding."""
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(default=(), strict=False)
     """Where metrics go in addition to the run's metrics.jsonl."""
 

@@ -28,7 +28,9 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """The model's precision. The trajectory itself is always float32."""
     height: int = Field(default=512, ge=8, le=16384, multiple_of=8)
+    """Of the images, in pixels. Some models need a multiple of 16 or 32, and say so."""
     width: int = Field(default=512, ge=8, le=16384, multiple_of=8)
+    """As height."""
     guidance_scale: float | None = Field(default=None, ge=0, le=1000)
     """null: the default of the stock pipeline."""
     max_sequence_length: int | None = Field(default=None, ge=1, le=8192)
@@ -59,8 +61,11 @@ class GridConfig(Section):
 
 class SdeConfig(Section):
     type: SdeType = "flow"
+    """flow: Flow-GRPO's. dance: DanceGRPO's. cps: coefficients-preserving, without excess noise in the image. precise
+    and dance-precise: finite at sigma 1, with normalised log-probabilities. Clip ranges do not carry over between them.
+    """
     noise_level: float = Field(default=0.7, ge=0.001, le=100)
-    """eta in the paper."""
+    """Strength of the noise; eta in the paper."""
 
     @model_validator(mode="after")
     def _cps_noise_is_an_angle(self) -> "SdeConfig":
@@ -76,6 +81,7 @@ class SuffixConfig(Section):
     """The ODE steps after the window, which are not optimised (MixGRPO-Flash: dpm++2-midpoint, ratio 0.4)."""
 
     solver: Solver = "euler"
+    """euler, or DPM-Solver++ of order 1, 2 (midpoint or Heun) or 3, which needs fewer steps for the same image."""
     compress_ratio: float = Field(default=1.0, gt=0, le=1)
     """Fraction of the remaining steps that is kept."""
     history: History = "trajectory"
@@ -175,19 +181,24 @@ class ScoringConfig(Section):
 
 class LoraConfig(Section):
     rank: int = Field(default=64, ge=1, le=16384)
+    """Of the matrices that an adapter adds to a layer: more of it learns more, and takes more memory."""
     alpha: float = Field(default=128, gt=0, le=1e6)
+    """An adapter counts alpha / rank times."""
 
 
 class UpdateConfig(Section):
     """How gradients become weight updates."""
 
     learning_rate: float = Field(default=1e-5, gt=0, le=1)
+    """Of AdamW, after the warm-up. LoRA usually wants ten times the rate of full tuning."""
     warmup_iterations: int = Field(default=0, ge=0, le=10_000_000)
     """Iterations over which the learning rate rises from 0."""
     schedule: Literal["constant", "linear"] = "constant"
     """The learning rate after the warm-up: constant, or linear to 0 at the last iteration."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    """Of AdamW."""
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), strict=False)
+    """Of AdamW: how long it remembers gradients and their squares."""
     minibatches: int = Field(default=1, ge=1, le=100_000)
     """Mini-batches that an iteration's images are split into; each is one optimizer step."""
     passes: int = Field(default=1, ge=1, le=1000)
@@ -199,6 +210,7 @@ class UpdateConfig(Section):
     mini-batches: with whole groups, most processes would have nothing to do in each.
     """
     max_grad_norm: float = Field(default=1.0, ge=1e-8, le=1e12)
+    """A gradient with a larger norm is scaled down to it."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is evaluated and exported instead of them."""
     gradient_checkpointing: bool = False

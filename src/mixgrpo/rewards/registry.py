@@ -92,10 +92,17 @@ def _unknown(name: str) -> str:
     )
 
 
+def factory_of(name: str) -> Callable[..., Reward]:
+    """Of a reward that has a name here."""
+    return _imported(REWARDS[name])
+
+
 def _factory(name: str, entry: RewardConfig) -> Callable[..., Reward] | None:
     reference = REWARDS.get(name) if entry.url is None else _REMOTE
-    if reference is None:
-        return None
+    return None if reference is None else _imported(reference)
+
+
+def _imported(reference: str) -> Callable[..., Reward]:
     module, _, function = reference.partition(":")
     factory: Callable[..., Reward] = getattr(import_module(module), function)
     return factory

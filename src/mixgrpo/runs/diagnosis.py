@@ -1,6 +1,6 @@
 """What the metrics of the last iterations mean: advice, and whether training must stop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
@@ -15,10 +15,13 @@ _USUAL_AFTER = 5  # iterations
 
 def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> list[str]:
     """Every finding that applies, from what makes training pointless to what makes it slow."""
-    return [finding for finding in (check(recent, recipe) for check in _CHECKS) if finding]
+    return [finding for finding in (check(recent, recipe) for check in FINDINGS.values()) if finding]
 
 
 def _mismatch(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """Rollout and update compute different probabilities for the same step: more than the clip range, so that the clip
+    acts on rounding. Raise objective.clip_range or use model.dtype=float32.
+    """
     clip = recipe.objective.clip
     error = max(metrics.get("first_ratio_error", 0.0) for metrics in recent)
     if clip is None or error < clip:  # as in the preflight
@@ -30,6 +33,7 @@ def _mismatch(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _failed_scores(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """A reward gave no score for some images, which were left out of their groups. metrics.jsonl has the reasons."""
     failed = {name: sum(metrics["failed_scores"][name] for metrics in recent) for name in recipe.rewards}
     counts = ", ".join(f"{count} by {name}" for name, count in failed.items() if count)
     if not counts:
@@ -38,6 +42,9 @@ def _failed_scores(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _skipped_groups(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """More than half of the groups have equal rewards, which teach nothing. Use a graded reward, a larger
+    rollout.group_size or a higher sde.noise_level.
+    """
     skipped = fmean(metrics["skipped_groups"] for metrics in recent) / recipe.rollout.prompts
     if skipped <= 0.5:
         return ""
@@ -48,6 +55,9 @@ def _skipped_groups(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _clipping(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """More than 80% of the ratios are clipped, so that most images no longer count. Lower update.learning_rate or
+    update.minibatches.
+    """
     clipped = _clip_fraction(recent)
     return (
         ""
@@ -57,6 +67,9 @@ def _clipping(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _falling(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """Every trained reward falls: the updates are mostly noise. Lower update.learning_rate, use update.schedule=linear
+    or more prompts per iteration, and export an earlier checkpoint.
+    """
     if not all(_trend(recent, name) < -_FALLING for name in recipe.weights):
         return ""
     return (
@@ -66,6 +79,9 @@ def _falling(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _hacking(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """A trained reward rises while one that is only observed falls: the model exploits the reward instead of drawing
+    better images. Stop, raise objective.kl_weight, or draw with `mixgrpo sample --hybrid 0.8`.
+    """
     rising = [name for name in recipe.weights if _trend(recent, name) > 2]
     falling = [name for name in recipe.rewards if name not in recipe.weights and _trend(recent, name) < -2]
     if not (rising and falling):
@@ -77,6 +93,7 @@ def _hacking(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
 
 
 def _too_slow(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
+    """The rewards are flat and no ratio reaches the clip range: a higher update.learning_rate may help."""
     moving = any(abs(_trend(recent, name)) > 1 for name in recipe.weights)
     # With a single mini-batch no ratio ever leaves 1.
     if len(recent) < _ENOUGH or moving or _clip_fraction(recent) >= 0.01 or recipe.update.minibatches == 1:
@@ -84,7 +101,16 @@ def _too_slow(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:
     return "rewards are flat and no ratio reaches the clip range: a higher update.learning_rate may help."
 
 
-_CHECKS = (_mismatch, _failed_scores, _skipped_groups, _clipping, _falling, _hacking, _too_slow)
+FINDINGS: dict[str, Callable[[Sequence[dict[str, Any]], Recipe], str]] = {
+    "mismatch": _mismatch,
+    "failed-scores": _failed_scores,
+    "skipped-groups": _skipped_groups,
+    "clipping": _clipping,
+    "falling": _falling,
+    "reward-hacking": _hacking,
+    "too-slow": _too_slow,
+}
+"""By the name that `mixgrpo explain` knows. Each says in its docstring what it means and what to do."""
 
 
 def _clip_fraction(recent: Sequence[dict[str, Any]]) -> float:

@@ -18,7 +18,9 @@ _MOST_ITERATIONS = 10_000_000
 class Window(BaseModel):
     """What every strategy has. A strategy adds `start(iteration, envelope, size)`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     size: int | None = Field(default=4, ge=1, le=_MOST_STEPS)
     """Number of steps in the window. null: every step of the range."""
@@ -33,7 +35,9 @@ class Progressive(Window):
 
     strategy: Literal["progressive"] = "progressive"
     iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    """Iterations that the window stays at its first position."""
     stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
+    """Steps by which it moves on."""
     wrap: bool = True
     """After the last position: start again (true), or stay there (false)."""
 
@@ -49,9 +53,13 @@ class Decay(Window):
 
     strategy: Literal["decay"]
     iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    """Iterations that the window stays at its first position."""
     min_iters_per_group: int = Field(default=1, ge=1, le=_MOST_ITERATIONS)
+    """Iterations that it stays at its last position."""
     stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
+    """Steps by which it moves on."""
     wrap: bool = True
+    """After the last position: start again (true), or stay there (false)."""
 
     @model_validator(mode="after")
     def _shrinks(self) -> "Decay":
@@ -76,10 +84,15 @@ class ExpDecay(Window):
 
     strategy: Literal["exp_decay"]
     iters_per_group: int = Field(default=25, ge=1, le=_MOST_ITERATIONS)
+    """Iterations that the window stays at its first position."""
     rate: float = Field(default=0.1, gt=0, le=100)
+    """How fast the stay shrinks."""
     threshold: int = Field(default=13, ge=0, le=_MOST_STEPS)
+    """The position from which it shrinks."""
     stride: int = Field(default=1, ge=1, le=_MOST_STEPS)
+    """Steps by which it moves on."""
     wrap: bool = True
+    """After the last position: start again (true), or stay there (false)."""
 
     def start(self, iteration: int, envelope: range, size: int) -> int:
         starts = positions(envelope, size, self.stride, self.wrap)
@@ -94,6 +107,7 @@ class Random(Window):
 
     strategy: Literal["random"]
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of the positions."""
 
     def start(self, iteration: int, envelope: range, size: int) -> int:
         return random_start(iteration, envelope, size, self.seed)
@@ -106,6 +120,7 @@ class Stratified(Window):
 
     strategy: Literal["stratified"]
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Of the positions."""
 
     def start(self, iteration: int, envelope: range, size: int) -> int:
         return self.start_of(0, 1, iteration, envelope, size)

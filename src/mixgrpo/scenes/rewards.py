@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def scenes() -> Reward:
-    """Partial credit in [0, 1]."""
+    """What the caption asks for, of the world of scenes: partial credit from 0 to 1."""
     from .verifier import graded
 
     return _per_image(graded)
 
 
 def scenes_strict() -> Reward:
-    """1 if everything is right, otherwise 0."""
+    """What the caption asks for, of the world of scenes: 1 if everything is right, otherwise 0."""
     from .verifier import strict
 
     return _per_image(strict)

@@ -45,8 +45,9 @@ def vlm_judge(
     backoff: PositiveFloat = 1.0,
     max_tokens: PositiveInt = 512,
 ) -> "Judge":
-    """`urls` usually end in /v1; requests go to them in rotation. `scale`: the template's worst and best score, which
-    are mapped to 0 and 1. `api_key_env`: the environment variable with the API key.
+    """A vision-language model behind an OpenAI-compatible endpoint, asked in the words of a template. `urls` usually
+    end in /v1; requests go to them in rotation. `scale`: the template's worst and best score, which are mapped to 0 and
+    1. `api_key_env`: the environment variable with the API key.
     """
     endpoints = Endpoints(
         urls,
@@ -63,6 +64,7 @@ def vlm_judge(
 
 # CodeGoat24/UnifiedReward, served under the name UnifiedReward, with the prompt that it was trained on.
 unifiedreward = partial(vlm_judge, model="UnifiedReward", template="unifiedreward", max_tokens=1024)
+unifiedreward.__doc__ = "UnifiedReward behind an OpenAI-compatible endpoint: vlm-judge with its name and its questions."
 
 
 class Judge(Checkable):

@@ -46,8 +46,9 @@ def geneval(
     threshold: float = 0.3,
     counting_threshold: float = 0.9,
 ) -> Reward:
-    """`detector`: path/to/file.py:function. Only detections with a score above the threshold count. Prompts with the
-    tag "counting" use `counting_threshold`.
+    """Things, numbers, colours and places as GenEval's columns ask for them, by a detector of yours: `detector`,
+    path/to/file.py:function. `rule`: GenEval's verdict, or Flow-GRPO's partial credit. Only detections with a score
+    above the threshold count. Prompts with the tag "counting" use `counting_threshold`.
     """
     detect: Callable[[Image], Iterable[tuple[Any, ...]]] = load_function(detector)
 

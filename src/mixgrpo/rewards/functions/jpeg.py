@@ -11,12 +11,12 @@ _QUALITY = 95
 
 
 def jpeg_incompressibility() -> Reward:
-    """The size in kB: more detail is better."""
+    """Size as a JPEG in kB: more detail is better."""
     return _kilobytes
 
 
 def jpeg_compressibility() -> Reward:
-    """The negative size in kB: smoother is better."""
+    """Negative size as a JPEG in kB: smoother is better."""
 
     def reward(images: list[Image], prompts: list[str], **metadata: Any) -> list[float]:
         return [-size for size in _kilobytes(images, prompts)]

@@ -21,6 +21,9 @@ _QUOTED = re.compile('"([^"]+)"|“([^”]+)”')
 
 
 def ocr() -> Reward:
+    """How well the requested text can be read, from 0 to 1: Flow-GRPO's score, by RapidOCR on the CPU. Needs
+    mixgrpo[ocr].
+    """
     if find_spec("rapidocr") is None or find_spec("onnxruntime") is None:
         raise ImportError("the OCR reward needs RapidOCR: pip install 'mixgrpo[ocr]'")
     engines = threading.local()  # one per thread, because an engine keeps state while it reads

@@ -14,7 +14,9 @@ HEAD_REPOSITORY, HEAD = "trl-lib/ddpo-aesthetic-predictor", "aesthetic-model.pth
 
 
 def aesthetic(*, path: str = REPOSITORY, head: str = HEAD_REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
-    """A score from 1 to 10. `head`: the .pth file, its folder or its hub repository. Weights: 1.6 GiB in float32."""
+    """LAION's aesthetic predictor on CLIP ViT-L/14, from 1 to 10. `head`: the .pth file, its folder or its hub
+    repository. Weights: 1.6 GiB in float32.
+    """
     from .weights import CONFIG, Source
 
     source = Source("rewards.aesthetic.path", path, REPOSITORY)

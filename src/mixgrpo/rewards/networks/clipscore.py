@@ -16,7 +16,9 @@ REPOSITORY = "openai/clip-vit-large-patch14"
 
 
 def clipscore(*, path: str = REPOSITORY, **placement: Unpack[Placement]) -> NetworkReward:
-    """`path`: any CLIP in the format of transformers, with its tokenizer. Weights: 1.6 GiB in float32."""
+    """Cosine of image and prompt by CLIP ViT-L/14. `path`: any CLIP in the format of transformers, with its tokenizer.
+    Weights: 1.6 GiB in float32.
+    """
     from .weights import CONFIG, TOKENIZER, Source
 
     source = Source("rewards.clipscore.path", path, REPOSITORY)

@@ -15,8 +15,8 @@ TOKENIZER_REPOSITORY = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 def hpsv2(
     *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
 ) -> NetworkReward:
-    """A cosine similarity. `path`: the weights file, its folder or its hub repository. `tokenizer`: any CLIP tokenizer.
-    Weights: 3.7 GiB in float32.
+    """HPS v2.1, OpenCLIP ViT-H/14: a cosine. `path`: the weights file, its folder or its hub repository. `tokenizer`:
+    any CLIP tokenizer. Weights: 3.7 GiB in float32.
     """
     from .weights import TOKENIZER, Source
 

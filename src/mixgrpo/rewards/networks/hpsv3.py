@@ -18,9 +18,9 @@ BACKBONE_REPOSITORY = "Qwen/Qwen2-VL-7B-Instruct"
 def hpsv3(
     *, path: str = REPOSITORY, backbone: str = BACKBONE_REPOSITORY, **placement: Unpack[Placement]
 ) -> NetworkReward:
-    """The mean of the score's distribution. Defaults: bfloat16, 4 images per forward pass. `path`: the weights file,
-    its folder or its hub repository. `backbone`: only its configuration and tokenizer are used. Weights: 14.4 GiB in
-    bfloat16.
+    """HPSv3, Qwen2-VL-7B with a head: the mean of its distribution. Defaults: bfloat16, 4 images per forward pass.
+    `path`: the weights file, its folder or its hub repository. `backbone`: only its configuration and tokenizer are
+    used. Weights: 14.4 GiB in bfloat16.
     """
     from .weights import CONFIG, TOKENIZER, Source
 

@@ -15,8 +15,8 @@ TOKENIZER_REPOSITORY = "google-bert/bert-base-uncased"
 def imagereward(
     *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
 ) -> NetworkReward:
-    """Normalised with the published mean and standard deviation. `path`: the weights file, its folder or its hub
-    repository. Weights: 1.7 GiB in float32.
+    """ImageReward, BLIP ViT-L and BERT, normalised with the published mean and standard deviation. `path`: the weights
+    file, its folder or its hub repository. Weights: 1.7 GiB in float32.
     """
     from .weights import TOKENIZER, Source
 

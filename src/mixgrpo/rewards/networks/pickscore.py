@@ -15,7 +15,9 @@ TOKENIZER_REPOSITORY = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 def pickscore(
     *, path: str = REPOSITORY, tokenizer: str = TOKENIZER_REPOSITORY, **placement: Unpack[Placement]
 ) -> NetworkReward:
-    """The published score. Flow-GRPO uses score / 26, MixGRPO (score - 18) / 8. Weights: 3.7 GiB in float32."""
+    """PickScore, CLIP ViT-H/14: the published score. Flow-GRPO uses score / 26, MixGRPO (score - 18) / 8. Weights: 3.7
+    GiB in float32.
+    """
     from .weights import CONFIG, TOKENIZER, Source
 
     source = Source("rewards.pickscore.path", path, REPOSITORY)
