@@ -23,13 +23,37 @@ with StopRequests().by_signals(quiet=False):
 """
 
 
-def test_a_process_that_waits_for_others_answers_at_once() -> None:
-    """Its main thread is in torch's own code, where Python runs no handler."""
-    process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True)
+COMPUTING = """
+import os, sys
+from mixgrpo.runs.stopping import StopRequests
+
+sys.setswitchinterval(60)
+stop = StopRequests()
+with stop.by_signals(quiet=False):
+    print("waiting", flush=True)
+    try:
+        while not stop.signalled:
+            pass
+        print("computing", flush=True)
+        while True:
+            pass
+    except KeyboardInterrupt:
+        os._exit(130)
+"""
+
+
+@pytest.mark.parametrize(("program", "goes_on"), [(WAITING, ""), (COMPUTING, "computing\n")], ids=["waits", "computes"])
+def test_a_process_answers_at_once(program: str, goes_on: str) -> None:
+    """Its main thread is in torch's own code, where Python runs no handler; or it runs handlers before any other thread
+    may say a word.
+    """
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "stopping before the next iteration; a second signal stops at once\n"
+    if goes_on:
+        assert process.stdout.readline() == goes_on
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "stopping at once; the last checkpoint stays\n"
     assert process.wait(10) in (130, -signal.SIGINT)  # by itself, or by the exception if the wait was interrupted

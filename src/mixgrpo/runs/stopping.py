@@ -51,6 +51,7 @@ class StopRequests:
             yield
             return
         answered = handled = 0
+        ending = threading.Event()
 
         def say(text: str) -> None:
             if not quiet:
@@ -64,14 +65,17 @@ class StopRequests:
                 self._signalled.set()
             elif answered == 2:
                 say("stopping at once; the last checkpoint stays")
+                ending.set()
                 threading.Thread(target=_exit_later, daemon=True).start()
 
         def handle(number: int, frame: FrameType | None) -> None:
             nonlocal handled
             handled += 1
+            # The run must not stop, and the process not end, before it is said that they will.
             if handled > 1:
+                ending.wait(_WORDS)
                 raise KeyboardInterrupt
-            self._signalled.wait(_WORDS)  # or the run could stop before it is said that it will
+            self._signalled.wait(_WORDS)
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
