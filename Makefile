@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 TEST_OPTIONS := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/pytest $(TEST_OPTIONS)
 
-.PHONY: train test test-lowest test-newest test-long lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
+.PHONY: train test docs figures test-lowest test-newest test-long lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -56,6 +56,14 @@ kill: $(VENV)/installed
 	$(BIN)/python tests/faults/endings.py docs/results/endings.json
 	$(BIN)/python tests/faults/interrupts.py docs/results/ctrl-c.json
 
+# The documentation, into site/: readable from disk.
+docs: $(VENV)/tools
+	$(BIN)/mkdocs build --strict
+
+# The figures of the concepts, from the real code.
+figures: $(VENV)/tools
+	$(BIN)/python docs/figures.py
+
 # The tiny model from nothing, then its accuracy, samples and loss curve. Takes 35 minutes on 2 cores.
 pretrain: $(VENV)/tools
 	$(BIN)/python -m mixgrpo.pretraining.pretrain src/mixgrpo/tiny/model
@@ -63,24 +71,24 @@ pretrain: $(VENV)/tools
 
 # What an iteration of each algorithm costs, in bfloat16. Takes 15 minutes on 2 cores and a C++ compiler.
 bench: $(VENV)/tools
-	$(BIN)/mixgrpo bench --dtype bfloat16 --compile --json docs/results/cost.json --png docs/cost.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --compile --json docs/results/cost.json --png docs/images/cost.png
 
 # What makes turbo fast, and how cost grows. Takes 15 minutes on 2 cores and a C++ compiler.
 bench-turbo: $(VENV)/tools
 	$(BIN)/mixgrpo bench --dtype bfloat16 --levers --repetitions 1 --json docs/results/levers.json
 	$(BIN)/mixgrpo bench --dtype bfloat16 --one-by-one --prompts 1 --repetitions 1 --json docs/results/one-by-one.json
-	$(BIN)/mixgrpo bench --dtype bfloat16 --suffix --prompts 12 --repetitions 1 --json docs/results/suffix.json --png docs/suffix.png
-	$(BIN)/mixgrpo bench --dtype bfloat16 --growth --json docs/results/growth.json --png docs/growth.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --suffix --prompts 12 --repetitions 1 --json docs/results/suffix.json --png docs/images/suffix.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --growth --json docs/results/growth.json --png docs/images/growth.png
 
 # What each objective learns in five minutes on three seeds, at the best of four settings of its own. Takes six hours on 2
 # cores, and goes on where it was interrupted.
 bench-learning: $(VENV)/tools
-	$(BIN)/mixgrpo bench --learning --journal runs/learning.jsonl --json docs/results/objectives.json --png docs/objectives.png
+	$(BIN)/mixgrpo bench --learning --journal runs/learning.jsonl --json docs/results/objectives.json --png docs/images/objectives.png
 
 # What algorithms learn at one rate for all: turbo and DanceGRPO in four minutes on 25 steps, three seeds; the published
 # ones and two recipes of ours in three minutes on the grid of `scenes`. Takes 70 minutes on 2 cores.
 bench-equal-terms: $(VENV)/tools
-	$(BIN)/mixgrpo bench --dtype bfloat16 --equal-terms --learning-rate 4e-4 --only turbo --minutes 4 --repetitions 3 --json docs/results/learning.json --png docs/learning.png
+	$(BIN)/mixgrpo bench --dtype bfloat16 --equal-terms --learning-rate 4e-4 --only turbo --minutes 4 --repetitions 3 --json docs/results/learning.json --png docs/images/learning.png
 	$(BIN)/mixgrpo bench --equal-terms --own-grid --learning-rate 4e-4 --only flowgrpo --only mixgrpo --only mixgrpo-flash --recipe scenes --recipe scenes-flash --minutes 3 --repetitions 1 --json docs/results/algorithms.json
 
 # A reward over HTTP: throughput, and what happens when servers fail.
