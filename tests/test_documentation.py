@@ -160,7 +160,7 @@ def test_what_is_done_with_a_run(page: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "example", blocks("python", README, ROOT / "docs/how-to/python.md", ROOT / "docs/results/tiny.md")
 )
-def test_examples_in_python(example: str, folder: Path) -> None:
+def test_examples_in_python(example: str, tmp_path: Path) -> None:
     for model in ("/path/to/a/FluxPipeline", "black-forest-labs/FLUX.1-dev"):
         example = example.replace(model, str(tiny.path()))
     example = example.replace('device="cuda"', 'device="cpu"').replace("iterations=20", "iterations=2")
@@ -169,8 +169,8 @@ def test_examples_in_python(example: str, folder: Path) -> None:
         'rollout={"prompts": 4, "group_size": 12}',
         'rollout={"prompts": 2, "group_size": 4}, model={"height": 64, "width": 64, "dtype": "float32"}',
     )
-    (folder / "example.py").write_text(example)
-    run(sys.executable, "example.py", folder=folder)
+    (tmp_path / "example.py").write_text(example)
+    run(sys.executable, "example.py", folder=tmp_path)
 
 
 @pytest.mark.long

@@ -1,14 +1,18 @@
-"""Text encoders wait in the machine's memory and come to the accelerator while prompts are encoded: T5-XXL alone would
-hold 9 GiB there during a whole run.
+"""What waits in the machine's memory and comes to the accelerator when it is used. Text encoders do so as a whole:
+T5-XXL alone would hold 9 GiB during a whole run. A network that only draws may come block by block.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
+
+_Place = tuple[nn.Module, str, Tensor]
+"""A tensor, with the layer that has it and its name there."""
 
 
 def text_encoders(pipeline: DiffusionPipeline) -> list[nn.Module]:
@@ -27,10 +31,10 @@ def rest(modules: Sequence[nn.Module], device: torch.device) -> None:
 @contextmanager
 def in_place(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """On the device. What waits elsewhere is copied there and, because it is frozen, not copied back."""
-    if all(tensor.device.type == device.type for _, _, tensor in _tensors(modules)):
+    if all(tensor.device.type == device.type for _, _, tensor in _tensors(_parts(modules))):
         yield
         return
-    waiting = [*_tensors(modules)]
+    waiting = [*_tensors(_parts(modules))]
     replace_tensors(modules, lambda tensor: tensor.to(device, non_blocking=True))
     try:
         yield
@@ -39,18 +43,53 @@ def in_place(modules: Sequence[nn.Module], device: torch.device) -> Iterator[Non
             setattr(module, name, tensor)
 
 
+def bring_block_by_block(network: nn.Module, lists: Sequence[str], device: torch.device) -> None:
+    """To the device, but for the blocks in these lists: each is copied there for each of its calls, and not back."""
+    blocks = [block for name in lists for block in getattr(network, name)]
+    rest(blocks, device)
+    inside = {part for block in blocks for part in block.modules()}
+    _replace(_tensors(part for part in network.modules() if part not in inside), lambda tensor: tensor.to(device))
+    for block in blocks:
+        _bring_when_called(block, device)
+
+
+def _bring_when_called(block: nn.Module, device: torch.device) -> None:
+    """Not by diffusers' group offloading, which copies the next block while one computes: it exchanges the data of
+    parameters, which the device without memory, on which this is tested, does not allow.
+    """
+    waiting = [*_tensors(block.modules())]
+
+    def bring(*_: Any) -> None:
+        _replace(waiting, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def leave(*_: Any) -> None:
+        for part, name, tensor in waiting:
+            setattr(part, name, tensor)
+
+    block.register_forward_pre_hook(bring)
+    block.register_forward_hook(leave)
+
+
 def replace_tensors(modules: Sequence[nn.Module], other: Callable[[Tensor], Tensor]) -> None:
     """Each tensor once, however many layers share it; frozen."""
+    _replace(_tensors(_parts(modules)), other)
+
+
+def _replace(places: Iterable[_Place], other: Callable[[Tensor], Tensor]) -> None:
     made: dict[Tensor, Tensor] = {}
-    for module, name, tensor in _tensors(modules):
+    for part, name, tensor in places:
         if tensor not in made:
             data = other(tensor.detach())
             made[tensor] = nn.Parameter(data, requires_grad=False) if isinstance(tensor, nn.Parameter) else data
-        setattr(module, name, made[tensor])
+        setattr(part, name, made[tensor])
 
 
-def _tensors(modules: Sequence[nn.Module]) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Each with the layer that has it and its name there."""
-    for part in chain.from_iterable(module.modules() for module in modules):
+def _parts(modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    return chain.from_iterable(module.modules() for module in modules)
+
+
+def _tensors(parts: Iterable[nn.Module]) -> Iterator[_Place]:
+    """Those of each layer itself."""
+    for part in parts:
         for name, tensor in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
             yield part, name, tensor

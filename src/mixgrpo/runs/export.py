@@ -83,7 +83,7 @@ def export_run(run: Path, checkpoint: str, *, merge: bool = False, dtype: str | 
     """The result of a run at a checkpoint: `last`, `best` or an iteration. `merge`: LoRA adapters become part of the
     network.
     """
-    tuned = load_tuned(run, distributed.device(), checkpoint, quantized=not merge)
+    tuned = load_tuned(run, torch.device("cpu"), checkpoint, quantized=not merge)
     lora = tuned.recipe.tune == "lora"
     if merge and not lora:
         raise ValueError("--merge: this run trained the weights themselves, there are no adapters to merge")

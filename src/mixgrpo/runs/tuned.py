@@ -11,11 +11,18 @@ from torch import Tensor
 
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import load_model, load_network
+from mixgrpo.models.quantized import stored_bytes
+from mixgrpo.models.resting import bring_block_by_block
+from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.sampling.field import Conditioning, VelocityField
 from mixgrpo.training.policy import ModelContext, make_trainable, masters, same_model, without_adapters
+from mixgrpo.training.speed import place
 
 from .folder import RunFolder
+
+_ROOM_FOR_NETWORKS = 0.75
+"""Of the accelerator's memory. The rest is for text encoders, which come after each other, and for activations."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,24 @@ def load_tuned(folder: Path, device: torch.device, checkpoint: str | None = None
     settings = recipe.model if quantized else recipe.model.model_copy(update={"quantize": None})
     names = [run.lora] if recipe.tune == "lora" else [run.network("transformer")]
     if checkpoint is None and all(path.is_dir() for path in names):
-        return _from_result(run, recipe, load_model(settings, device))
+        return _brought(_from_result(run, recipe, load_model(settings)), device)
     iteration = _iteration(run, checkpoint or "last")
-    return _from_checkpoint(run, recipe, load_model(settings, device), iteration)
+    return _brought(_from_checkpoint(run, recipe, load_model(settings), iteration), device)
+
+
+def _brought(tuned: Tuned, device: torch.device) -> Tuned:
+    """To the device; networks block by block while they draw, where the run did so or the device is too small."""
+    place(tuned.model, device, tuned.recipe.speed)
+    with tuned.base() as base:
+        networks = {id(network): network for model in (tuned.model, base) for network in model.networks.values()}
+    held = sum(stored_bytes(tensor) for network in networks.values() for tensor in network.parameters())
+    waits = tuned.recipe.parallel.offload or held > _ROOM_FOR_NETWORKS * distributed.device_memory(device)
+    for network in networks.values():
+        if waits and device.type != "cpu":
+            bring_block_by_block(network, tuned.model.blocks, device)
+        else:
+            network.to(device)
+    return tuned
 
 
 def _iteration(run: RunFolder, checkpoint: str) -> int:
