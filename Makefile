@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 TEST_OPTIONS := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/pytest $(TEST_OPTIONS)
 
-.PHONY: train test docs figures test-lowest test-newest test-long lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
+.PHONY: train test docs figures test-lowest test-newest test-long release-check lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -55,6 +55,18 @@ kill: $(VENV)/installed
 	$(BIN)/python tests/faults/kills.py docs/results/kills.json
 	$(BIN)/python tests/faults/endings.py docs/results/endings.json
 	$(BIN)/python tests/faults/interrupts.py docs/results/ctrl-c.json
+
+# Wheel and sdist: built, described as the package index wants it, installed without constraints into an empty
+# environment, where the tiny model trains.
+release-check:
+	rm -rf dist .venv-release
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet build twine "$$(grep ^torch== constraints.txt)"
+	.venv-release/bin/python -m build
+	.venv-release/bin/twine check --strict dist/*
+	.venv-release/bin/pip install --quiet dist/*.whl
+	.venv-release/bin/pip check
+	cd "$$(mktemp -d)" && $(CURDIR)/.venv-release/bin/mixgrpo train scenes iterations=2 rollout.prompts=2 evaluation.prompts=2
 
 # The documentation, into site/: readable from disk.
 docs: $(VENV)/tools
@@ -127,4 +139,4 @@ $(VENV)/tools: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-release dist site .mypy_cache .pytest_cache .ruff_cache
