@@ -104,7 +104,7 @@ class Evaluations:
             overlap = recipe.speed.overlap_rewards
             own: Evaluation | None = None
             with suppress(EvaluationCut):
-                wanted = without_padding(self._until_a_signal(images), len(local))
+                wanted = without_padding(self._until_a_signal(images, f"of {len(drawn)} evaluated"), len(local))
                 own = evaluate(wanted, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
             evaluation = joined(_of_all(own), trainer.rewards)
             apart = self._diversity()
@@ -140,13 +140,15 @@ class Evaluations:
         )
         own: Tensor | None = None
         with suppress(EvaluationCut):
-            pixels = [batch.cpu() for _, batch in self._until_a_signal(images)]
+            count = len(drawn) * diversity.IMAGES
+            pixels = [batch.cpu() for _, batch in self._until_a_signal(images, f"of {count} drawn for their diversity")]
             own = diversity.distances(torch.cat(pixels))[: len(local)] if pixels else torch.zeros(0)
         return torch.cat(_of_all(own)).mean().item()
 
-    def _until_a_signal(self, images: Iterable[tuple[range, Tensor]]) -> Iterator[tuple[range, Tensor]]:
+    def _until_a_signal(self, images: Iterable[tuple[range, Tensor]], what: str) -> Iterator[tuple[range, Tensor]]:
         together = self._trainer.policy.sharded  # then no process may go on without the others
         for batch in images:
+            self._progress.bar.stage(f"{batch[0].stop} {what}")
             if distributed.anywhere(self._stops.signalled) if together else self._stops.signalled:
                 raise EvaluationCut
             yield batch

@@ -1,4 +1,4 @@
-"""What a run prints: one line per iteration, and a summary at the end."""
+"""What a run prints: one line an iteration, a bar below them in a terminal, and a summary at the end."""
 
 import time
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 
 from . import diversity
+from .bar import Bar
 from .diagnosis import diagnose
 from .preflight import Finding
 
@@ -26,6 +27,7 @@ class Progress:
         self._recipe = recipe
         self._console = Console(highlight=False, quiet=distributed.rank() != 0)
         self._begin = time.monotonic()
+        self.bar = Bar(self._console, recipe.iterations)
 
     def say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
@@ -38,6 +40,7 @@ class Progress:
         metrics = recent[-1]
         mean_seconds = fmean(sum(earlier["seconds"].values()) for earlier in recent)
         left = mean_seconds * (self._recipe.iterations - metrics["iteration"] - 1)
+        self.bar.done(metrics["iteration"] + 1, _minutes(left) if left else "")
         rewards = "  ".join(f"{name} {value:.3f}{_trend(recent, name)}" for name, value in metrics["rewards"].items())
         seconds = "+".join(f"{value:.1f}" for value in metrics["seconds"].values())
         self.say(

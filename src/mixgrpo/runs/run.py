@@ -20,6 +20,7 @@ from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
 from mixgrpo.training.weights import TrainingStopped
 
+from .bar import ERASE_LINE, waiting
 from .callbacks import Callback
 from .checkpoints import name_of
 from .continuation import CannotContinue, check_changes, find_checkpoint, other_processes
@@ -52,7 +53,8 @@ def resume(recipe: Recipe, folder: Path) -> None:
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     run_folder = RunFolder(folder)
-    policy = make_policy(load_model(recipe.model), recipe, run_folder.adapter(), device=distributed.device())
+    with waiting(f"loading {recipe.model.path}", quiet=distributed.rank() != 0):
+        policy = make_policy(load_model(recipe.model), recipe, run_folder.adapter(), device=distributed.device())
     Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, run_folder).run()
 
 
@@ -66,6 +68,7 @@ class Run:
     ) -> None:
         self.trainer, self.folder, self.callbacks = trainer, folder, callbacks
         self.progress = Progress(trainer.recipe)
+        trainer.on_stage = self.progress.bar.stage
         self.recent: deque[Metrics] = deque(maxlen=RECENT)
         self.trackers = Trackers(self.progress.say)
         self.stops = StopRequests()
@@ -98,13 +101,15 @@ class Run:
         with ExitStack() as stack:
             stack.callback(self.trainer.scorer.close)
             stack.callback(self.stops.forget)  # whoever goes on in Python may train and evaluate
-            stack.enter_context(self.stops.by_signals(quiet=not first))
+            stack.enter_context(self.stops.by_signals(quiet=not first, before=ERASE_LINE * self.progress.bar.shown))
             if first:
                 stack.enter_context(self.folder.lock())
             self._writing = stack.enter_context(closing(Writing()))
             self._continue()
             if first:
                 stack.enter_context(self.trackers.open(self.trainer.recipe, self.folder))
+            stack.enter_context(self.progress.bar.on())
+            self.progress.bar.done(self.trainer.iteration)
             try:
                 for callback in self.callbacks:
                     callback.on_start(self)
@@ -195,6 +200,7 @@ class Run:
 
     def _preflight(self) -> bool:
         """False if it was asked to stop."""
+        self.progress.bar.stage("preflight")
         with self.stops.until("before the first iteration"):
             for finding in preflight(self.trainer, self.evaluations.prompts):
                 self.progress.found(finding)
@@ -226,6 +232,7 @@ class Run:
     def _finish(self) -> None:
         trainer = self.trainer
         self._finish_saving()
+        self.progress.bar.stage("exporting")
         with self.stops.until("after the export"):
             self.export(self.folder)
         try:

@@ -45,8 +45,8 @@ class StopRequests:
             self._when = before
 
     @contextmanager
-    def by_signals(self, quiet: bool) -> Iterator[None]:
-        """`quiet`: say nothing, because another process does."""
+    def by_signals(self, quiet: bool, before: str = "") -> Iterator[None]:
+        """`quiet`: say nothing, because another process does. `before`: what is written first, where a bar is shown."""
         if threading.current_thread() is not threading.main_thread():  # a notebook's worker: signals are not for it
             yield
             return
@@ -55,7 +55,9 @@ class StopRequests:
 
         def say(text: str) -> None:
             if not quiet:
-                os.write(1, f"{text}\n".encode())  # a console or a buffered stream may be in use by the main thread
+                os.write(
+                    1, f"{before}{text}\n".encode()
+                )  # a console or a buffered stream may be in use by the main thread
 
         def answer(number: int) -> None:
             nonlocal answered
@@ -77,7 +79,7 @@ class StopRequests:
                 raise KeyboardInterrupt
             self._signalled.wait(_WORDS)
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with hearing(answer):
                 yield
@@ -86,7 +88,7 @@ class StopRequests:
                 raise KeyboardInterrupt from None
             raise
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
 

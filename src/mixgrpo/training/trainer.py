@@ -1,6 +1,6 @@
 """The training loop: prompts, plan, rollout, rewards, advantages, objective, update; then the window slides."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +61,8 @@ class Trainer:
                 "of processes, because each takes whole groups"
             )
         self.recipe, self.policy, self.rewards, self.prompts = recipe, policy, rewards, prompts
+        self.on_stage: Callable[[str], None] = lambda stage: None
+        """Told what an iteration is doing now."""
         self.model = policy.model
         self._given_objective = objective
         self.objective = objective or build_objective(recipe.objective, recipe.renoise)
@@ -110,14 +112,18 @@ class Trainer:
         local = distributed.local_range(len(prompts))  # this rank's groups; from here on all numbers are its own
         noise: Noise = self.noise_at(k)
         if self.recipe.scouting.candidates:
+            self.on_stage("scouting")
             noise = self.scouted(k, prompts, local)
             clock.lap("scouting")
+        self.on_stage("drawing")
         plans = self.plans(k, len(prompts))
         runs = [range(local[own[0]], local[own[-1]] + 1) for own in equal_neighbours([plans[i] for i in local])]
         generation = together([self.generate(k, plans[run.start], prompts, run, noise) for run in runs])
         clock.lap("rollout")
+        self.on_stage("waiting for rewards")
         everything = self._collect(len(prompts))
         clock.lap("reward")
+        self.on_stage("learning")
         scores = {name: values.view(len(prompts), -1) for name, values in everything.values.items()}
         signal = self.signal(scores, local)
         stats, grad_norms = self.update(k, generation, signal)
