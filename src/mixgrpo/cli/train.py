@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.rewards.registry import asks_somebody
 
 from .arguments import Overrides, Processes, RunPath, loaded, recipes_like
 from .errors import refuse, training_errors
@@ -52,11 +53,10 @@ def train(
         return
     with training_errors():
         from mixgrpo.parallel import distributed
-        from mixgrpo.parallel.local import processes_for
 
         from .together import together
 
-        with together(processes or processes_for(settings.rollout.prompts)):
+        with together(processes or _processes_for(settings)):
             from mixgrpo.runs.run import start, start_or_continue
 
             folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
@@ -66,16 +66,21 @@ def train(
 def resume(run: RunPath, overrides: Overrides = None, processes: Processes = None) -> None:
     """Continue a run from its last checkpoint, exactly as if it had never stopped, or with changes to its recipe."""
     with training_errors():
-        from mixgrpo.parallel.local import processes_for
         from mixgrpo.runs.folder import RunFolder
 
         from .together import together
 
         recipe = RunFolder(run).load_recipe(overrides)
-        with together(processes or processes_for(recipe.rollout.prompts)):
+        with together(processes or _processes_for(recipe)):
             from mixgrpo.runs.run import resume
 
             resume(recipe, run)
+
+
+def _processes_for(recipe: Recipe) -> int:
+    from mixgrpo.parallel.local import processes_for
+
+    return 1 if asks_somebody(recipe.rewards) else processes_for(recipe.rollout.prompts)
 
 
 class BareRay(TyperCommand):

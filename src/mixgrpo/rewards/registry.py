@@ -20,6 +20,7 @@ REWARDS: dict[str, str] = {
     "aesthetic": "mixgrpo.rewards.networks.aesthetic_predictor:aesthetic",
     "clipscore": "mixgrpo.rewards.networks.clipscore:clipscore",
     "geneval": "mixgrpo.rewards.functions.geneval:geneval",
+    "human": "mixgrpo.rewards.human.reward:human",
     "hpsv2": "mixgrpo.rewards.networks.hpsv2:hpsv2",
     "hpsv3": "mixgrpo.rewards.networks.hpsv3:hpsv3",
     "imagereward": "mixgrpo.rewards.networks.imagereward:imagereward",
@@ -34,6 +35,7 @@ REWARDS: dict[str, str] = {
     "unifiedreward": "mixgrpo.rewards.clients.judge:unifiedreward",
     "vlm-judge": "mixgrpo.rewards.clients.judge:vlm_judge",
 }
+_INTERACTIVE = frozenset({"human"})
 _REMOTE = "mixgrpo.rewards.clients.remote:remote"
 
 
@@ -90,6 +92,11 @@ def _unknown(name: str) -> str:
         f"there is no reward {name!r}; {suggestion(name, REWARDS)} "
         "(a function of your own is written path/to/file.py:function)"
     )
+
+
+def asks_somebody(entries: Mapping[str, RewardConfig]) -> bool:
+    """Then one process alone draws."""
+    return any((entry.reward or label) in _INTERACTIVE and entry.url is None for label, entry in entries.items())
 
 
 def factory_of(name: str) -> Callable[..., Reward]:

@@ -7,7 +7,9 @@ and may be asked for again; None means that it has no score. The reward may be a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 Reward = Callable[..., Any]
@@ -23,3 +25,19 @@ class Checkable(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raises an error of one sentence if they are missing. Loads nothing."""
+
+
+class Interactive(ABC):
+    """A reward that asks somebody while images are drawn for training. It has no part in evaluations."""
+
+    @abstractmethod
+    def opened(self, folder: Path) -> AbstractContextManager[str]:
+        """Ready to ask, and knowing what was answered before in this folder of a run. Yields what to tell the user."""
+
+    @abstractmethod
+    def __call__(self, images: list[Any], prompts: list[str], **metadata: Any) -> list[float | None]: ...
+
+
+def automatic(rewards: Mapping[str, Reward]) -> dict[str, Reward]:
+    """Those that ask nobody."""
+    return {name: reward for name, reward in rewards.items() if not isinstance(reward, Interactive)}

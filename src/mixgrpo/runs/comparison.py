@@ -15,6 +15,7 @@ from mixgrpo.models.base import FlowModel
 from mixgrpo.models.text_cache import encoder_of
 from mixgrpo.parallel import distributed
 from mixgrpo.rewards.registry import check_rewards
+from mixgrpo.rewards.reward import automatic
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of
 from mixgrpo.training.scoring import to_pil
@@ -37,7 +38,7 @@ def compare(
     tuned = load_tuned(run, distributed.device(), checkpoint)
     recipe = tuned.recipe
     prompts = spread(evaluation_prompts(recipe.prompts.evaluation), count or recipe.evaluation.prompts)
-    rewards = check_rewards(recipe.rewards)
+    rewards = automatic(check_rewards(recipe.rewards))
     steps, micro_batch = steps or recipe.evaluation.steps, recipe.rollout.micro_batch
     encode = encoder_of(tuned.model, recipe.speed, micro_batch)
     shown = spread(range(len(prompts)), _SHOWN)
@@ -55,11 +56,11 @@ def compare(
     after = evaluated(tuned.model)
     with tuned.base() as base:
         before = evaluated(base)
-    first = next(iter(recipe.weights))
+    first = next((name for name in recipe.weights if name in rewards), None)
     tiles = [
         Tile(
             [*to_pil(before.shown[i]), *to_pil(after.shown[i])],
-            f"{before.scores[first][i]:.2f} > {after.scores[first][i]:.2f}  {prompts[i].text}",
+            (f"{before.scores[first][i]:.2f} > {after.scores[first][i]:.2f}  " if first else "") + prompts[i].text,
         )
         for i in shown
     ]

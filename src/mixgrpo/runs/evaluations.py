@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixgrpo.data.prompts import Prompt, spread
 from mixgrpo.parallel import distributed
+from mixgrpo.rewards.reward import automatic
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.training.generation import images_of, without_padding
 from mixgrpo.training.scoring import to_pil
@@ -88,7 +89,7 @@ class Evaluations:
         trainer, recipe, begin = self._trainer, self._trainer.recipe, time.perf_counter()
         local = distributed.local_range(len(self.prompts))
         drawn = distributed.padded(local, len(self.prompts)) if trainer.policy.sharded else [*local]
-        prompts = [self.prompts[i] for i in local]
+        prompts, rewards = [self.prompts[i] for i in local], automatic(trainer.rewards)
         shown = spread(range(len(self.prompts)), _SAMPLES)
         with trainer.precision(), self._stops.until("without waiting for this evaluation"):
             images = images_of(
@@ -105,8 +106,8 @@ class Evaluations:
             own: Evaluation | None = None
             with suppress(EvaluationCut):
                 wanted = without_padding(self._until_a_signal(images, f"of {len(drawn)} evaluated"), len(local))
-                own = evaluate(wanted, prompts, trainer.rewards, recipe.scoring, overlap=overlap, show=show)
-            evaluation = joined(_of_all(own), trainer.rewards)
+                own = evaluate(wanted, prompts, rewards, recipe.scoring, overlap=overlap, show=show)
+            evaluation = joined(_of_all(own), rewards)
             apart = self._diversity()
         result = {
             name: {kind: estimate.mean for kind, estimate in per_kind(values, self.prompts).items()}

@@ -25,6 +25,7 @@ from mixgrpo.parallel import distributed
 from mixgrpo.parallel.sharding import local
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.networks.network_reward import NetworkReward
+from mixgrpo.rewards.reward import automatic
 from mixgrpo.sampling.noise import KeyedNoise
 from mixgrpo.sampling.plan import ode_plan
 from mixgrpo.sampling.rollout import rollout
@@ -138,8 +139,8 @@ def _evaluation(trainer: Trainer, prompts: Sequence[Prompt]) -> Finding:
             micro_batch=trainer.recipe.rollout.micro_batch,
         )
         lenient = trainer.recipe.scoring.model_copy(update={"max_failed_fraction": 1.0})  # too few for a fraction
-        scores = evaluate(images, few, trainer.rewards, lenient, overlap=False).scores
-    detail = ", ".join(f"{name} {values.nanmean().item():.3g}" for name, values in scores.items())
+        scores = evaluate(images, few, automatic(trainer.rewards), lenient, overlap=False).scores
+    detail = ", ".join(f"{name} {values.nanmean().item():.3g}" for name, values in scores.items()) or "not scored"
     return Finding(
         "evaluation prompts are drawn and scored",
         f"{detail} on {len(few)} at {_STEPS} steps",

@@ -15,6 +15,7 @@ from mixgrpo.models.load import load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.schema import Recipe
 from mixgrpo.rewards.registry import check_rewards
+from mixgrpo.rewards.reward import Interactive, automatic
 from mixgrpo.training.metrics import Metrics
 from mixgrpo.training.policy import make_policy
 from mixgrpo.training.trainer import Trainer
@@ -50,6 +51,10 @@ def start_or_continue(recipe: Recipe, folder: Path) -> None:
 def resume(recipe: Recipe, folder: Path) -> None:
     """Continue the run in this folder from its newest complete checkpoint, exactly as if it had never stopped."""
     rewards = check_rewards(recipe.rewards)
+    if recipe.evaluation.best and recipe.evaluation.best not in automatic(rewards):
+        raise ValueError(
+            f"evaluation.best = {recipe.evaluation.best!r}: has no part in evaluations; name another reward"
+        )
     prompts = train_prompts(recipe.prompts.train, recipe.seed, recipe.iterations * recipe.rollout.prompts)
     evaluated_on = evaluation_prompts(recipe.prompts.evaluation)
     run_folder = RunFolder(folder)
@@ -108,6 +113,9 @@ class Run:
             self._continue()
             if first:
                 stack.enter_context(self.trackers.open(self.trainer.recipe, self.folder))
+            for reward in self.trainer.rewards.values():
+                if isinstance(reward, Interactive):
+                    self.progress.say(stack.enter_context(reward.opened(self.folder.path)))
             stack.enter_context(self.progress.bar.on())
             self.progress.bar.done(self.trainer.iteration)
             try:
@@ -283,7 +291,10 @@ class Run:
 
     def _better(self, iteration: int, evaluation: Means) -> Best | None:
         """None if an earlier iteration was at least as good."""
-        by, best = self.trainer.recipe.best_by, self.folder.best()
+        by = {name: weight for name, weight in self.trainer.recipe.best_by.items() if name in evaluation}
+        if not by:  # somebody is asked in training, and nothing judges evaluations
+            return None
+        best = self.folder.best()
         value = weighted_total(evaluation, by)
         # A resumed run may judge by another reward; then the earlier value says nothing.
         better = best is None or best.by != by or value > best.value
