@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 TEST_OPTIONS := --numprocesses auto --dist loadfile
 PYTEST := $(BIN)/pytest $(TEST_OPTIONS)
 
-.PHONY: train test docs figures test-lowest test-newest test-long release-check lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
+.PHONY: train test docs figures test-lowest test-newest test-long test-pages release-check lint types mutants fuzz kill pretrain bench bench-turbo bench-learning bench-equal-terms bench-serving test-gpu bench-gpu clean
 
 train: $(VENV)/installed
 	$(BIN)/mixgrpo train scenes
@@ -55,6 +55,11 @@ kill: $(VENV)/installed
 	$(BIN)/python tests/faults/kills.py docs/results/kills.json
 	$(BIN)/python tests/faults/endings.py docs/results/endings.json
 	$(BIN)/python tests/faults/interrupts.py docs/results/ctrl-c.json
+
+# Pages in a real browser. Needs chromium: apt-get install chromium
+test-pages: $(VENV)/tools
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pages]'
+	$(BIN)/pytest tests/pages
 
 # Wheel and sdist: built, described as the package index wants it, installed without constraints into an empty
 # environment, where the tiny model trains.

@@ -17,6 +17,8 @@ import pipelines
 from mixgrpo.models.base import FlowModel
 from mixgrpo.models.load import adapt
 
+pytest_plugins = ["browser"]
+
 torch.set_num_threads(1)
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
