@@ -1,5 +1,6 @@
 """The `mixgrpo` command. What needs torch is imported by the command that needs it."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -32,9 +33,45 @@ def main(
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
-for command in (recipes, models, explain, check, plan, resume, sample, export):
-    app.command()(command)
-app.command(cls=BareRay)(train)
-app.command("eval")(evaluate)
-app.command()(bench)
-app.command("serve-reward")(serve_reward)
+_COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
+    "Before": [
+        ("recipes", recipes, ()),
+        ("models", models, ()),
+        (
+            "plan",
+            plan,
+            ("mixgrpo plan scenes window.size=2", "mixgrpo plan flux-dev-hpdv2 --gpus 1 --gpu-memory 24GB --fit"),
+        ),
+        ("explain", explain, ("mixgrpo explain window.size", "mixgrpo explain clip_fraction")),
+    ],
+    "Train": [
+        (
+            "train",
+            train,
+            (
+                "mixgrpo train scenes",
+                "mixgrpo train scenes tune=lora iterations=40",
+                "mixgrpo train my.yaml rewards.own.py:score=0.5 --out runs/mine",
+                "torchrun --nproc-per-node 8 -m mixgrpo train RECIPE --out runs/mine",
+            ),
+        ),
+        ("resume", resume, ("mixgrpo resume runs/mine", "mixgrpo resume runs/mine iterations=200")),
+    ],
+    "After": [
+        ("eval", evaluate, ("mixgrpo eval runs/mine",)),
+        ("sample", sample, ('mixgrpo sample runs/mine "a red star left of a blue circle"',)),
+        ("export", export, ("mixgrpo export runs/mine --checkpoint best",)),
+    ],
+    "For those who build on it": [
+        ("check", check, ("mixgrpo check /models/FLUX.1-dev --height 256 --width 256",)),
+        ("serve-reward", serve_reward, ("mixgrpo serve-reward hpsv2 --port 8300",)),
+        ("bench", bench, ("mixgrpo bench",)),
+    ],
+}
+"""By what they are for, with examples."""
+
+for panel, commands in _COMMANDS.items():
+    for name, command, examples in commands:
+        shown = "\n\n".join(["Examples:", *examples]) if examples else None
+        kind = BareRay if command is train else None
+        app.command(name, cls=kind, rich_help_panel=panel, epilog=shown)(command)
