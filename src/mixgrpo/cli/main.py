@@ -8,6 +8,8 @@ from mixgrpo import __version__
 
 from .bench import bench
 from .check import check
+from .convert import convert
+from .doctor import doctor
 from .results import evaluate, export, sample
 from .serve import serve_reward
 from .show import models, plan, recipes
@@ -31,7 +33,7 @@ def main(
     """Online reinforcement learning for flow-matching text-to-image models."""
 
 
-for command in (recipes, models, check, plan, resume, sample, export):
+for command in (recipes, models, check, convert, doctor, plan, resume, sample, export):
     app.command()(command)
 app.command(cls=BareRay)(train)
 app.command("eval")(evaluate)

@@ -1,0 +1,3 @@
+"""`mixgrpo doctor`"""
+def doctor() -> None:
+    """x"""
