@@ -9,7 +9,8 @@ from typing import Annotated, Any, get_args
 import typer
 from ruamel.yaml import YAML
 
-from mixgrpo.convert.conversion import Conversion, Source, convert as converted
+from mixgrpo.convert.conversion import Conversion, Source
+from mixgrpo.convert.conversion import convert as converted
 from mixgrpo.convert.errors import ConvertError
 from mixgrpo.convert.ledger import Line
 from mixgrpo.recipe.errors import RecipeError
@@ -24,14 +25,13 @@ _TITLES = {"took": "took", "changed": "changed", "left": "could not take"}
 
 def convert(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A script or configuration; FILE:function of a Python file; - for stdin.")
+        str,
+        typer.Argument(metavar="FILE", help="A script or configuration; FILE:function of a Python file; - for stdin."),
     ],
     source: Annotated[
         str, typer.Option("--from", help="auto, verl-omni, mixgrpo, dancegrpo or flow-grpo.", metavar="TRAINER")
     ] = "auto",
-    out: Annotated[
-        Path | None, typer.Option(help="Where the recipe goes. Default: shown.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the recipe goes. Default: shown.", show_default=False)] = None,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Processes, where the file counts by them and does not say how many.")
     ] = None,
@@ -94,7 +94,9 @@ def _yaml(recipe: dict[str, Any]) -> str:
     yaml, text = YAML(), io.StringIO()
     yaml.width = 1000
     yaml.default_flow_style = False
-    yaml.representer.add_representer(type(None), lambda form, _: form.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml.representer.add_representer(
+        type(None), lambda form, _: form.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     yaml.representer.add_representer(list, lambda form, items: form.represent_sequence(_LIST, items, flow_style=True))
     yaml.dump(recipe, text)
     return text.getvalue()

@@ -31,7 +31,9 @@ class Conversion:
     """Keys of the recipe that stand for something the source does not say, and what to do."""
 
 
-def convert(text: str, source: Source | None = None, function: str | None = None, gpus: int | None = None) -> Conversion:
+def convert(
+    text: str, source: Source | None = None, function: str | None = None, gpus: int | None = None
+) -> Conversion:
     """`source` None: by the look of the text. `function`: of a Python file with several configurations. `gpus`: the
     number of processes, where the source counts batches by them and does not give it.
     """

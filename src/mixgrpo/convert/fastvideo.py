@@ -132,9 +132,13 @@ def _learning_rate(ledger: Ledger) -> None:
         ledger.took("lr_warmup_steps", {"update.warmup_iterations": 0})
     else:
         iterations = max(1, round(ledger.number("lr_warmup_steps") / updates))
-        ledger.changed("lr_warmup_steps", {"update.warmup_iterations": iterations}, "counted in iterations, not updates")
+        ledger.changed(
+            "lr_warmup_steps", {"update.warmup_iterations": iterations}, "counted in iterations, not updates"
+        )
     schedule = str(ledger.get("lr_scheduler"))
     if schedule in ("constant", "constant_with_warmup"):
         ledger.changed("lr_scheduler", {"update.schedule": "constant"}, "the warm-up has a key of its own")
     else:
-        ledger.left("lr_scheduler", "here: constant, or linear to 0 at the last iteration; there the schedule ends much later")
+        ledger.left(
+            "lr_scheduler", "here: constant, or linear to 0 at the last iteration; there the schedule ends much later"
+        )

@@ -198,7 +198,9 @@ def _rewards(ledger: Ledger) -> None:
     entries: dict[str, Any] = {f"rewards.{name}": weight for name, weight in known.items()}
     if "geneval" in known:
         entries["rewards.geneval"] = {"weight": known["geneval"], "detector": "detector.py:detect"}
-        ledger.missing["rewards.geneval.detector"] = "your detector: a function (image) -> [(label, box, score, colour)]"
+        ledger.missing["rewards.geneval.detector"] = (
+            "your detector: a function (image) -> [(label, box, score, colour)]"
+        )
     if unknown or not entries:
         entries["rewards.reward.py:score"] = 1.0
         what = ", ".join(unknown) or "none is given there"

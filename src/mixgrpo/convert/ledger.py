@@ -49,7 +49,7 @@ class Ledger:
     def __contains__(self, key: str) -> bool:
         return key in self._given
 
-    def keys(self) -> list[str]:
+    def open(self) -> list[str]:
         """Those that are not entered yet."""
         return [key for key in self._given if key not in self.lines]
 
@@ -95,7 +95,7 @@ class Ledger:
             self._enter(key, "took" if ours == value else "changed", {rule.ours: ours}, rule.note)
 
     def finish(self) -> None:
-        for key in self.keys():
+        for key in self.open():
             self.left(key, "unknown here")
 
     def account(self) -> list[Line]:

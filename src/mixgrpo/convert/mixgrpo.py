@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _PROXY = "set HTTPS_PROXY"
-_WEIGHTS = "weights come from the hub, or from the folder that the reward's option `weights` names"
+_WEIGHTS = "weights come from the hub, or from the folder that the reward's option `path` names"
 
 RULES: dict[str, Rule] = {
     "kl_coeff": Rule("objective.kl_weight"),
@@ -91,7 +91,9 @@ def _sde(ledger: Ledger) -> None:
     cps, level = ledger.get("sde_type") == "cps", ledger.get("noise_level")
     kind = "cps" if cps else "flow" if ledger.get("flow_grpo_sampling") else "dance"
     ledger.changed("flow_grpo_sampling", {"sde.type": kind}, "with sde_type one key here")
-    ledger.changed("sde_type", {"sde.type": kind}, "the two kinds of sde are flow (Flow-GRPO's) and dance (DanceGRPO's)")
+    ledger.changed(
+        "sde_type", {"sde.type": kind}, "the two kinds of sde are flow (Flow-GRPO's) and dance (DanceGRPO's)"
+    )
     if level is not None:
         ledger.took("noise_level", {"sde.noise_level": level})
         ledger.left("eta", "noise_level counts there instead")
@@ -166,7 +168,11 @@ def _suffix(ledger: Ledger) -> None:
     others += ["dpm_solver_order", "dpm_solver_type"]
     where = ledger.get("dpm_apply_strategy", "post")
     if kind is None or where == "all":
-        why = "is read with dpm_algorithm_type alone" if kind is None else "here the solver takes the steps after the window alone"
+        why = (
+            "is read with dpm_algorithm_type alone"
+            if kind is None
+            else "here the solver takes the steps after the window alone"
+        )
         if kind is None:
             ledger.took("dpm_algorithm_type", {"suffix.solver": "euler"}, "Euler steps")
         else:
@@ -179,7 +185,9 @@ def _suffix(ledger: Ledger) -> None:
     order, variant = ledger.get("dpm_solver_order", 2), ledger.get("dpm_solver_type", "heun")
     solver = SOLVERS.get((order, variant))
     if solver is None:
-        raise ConvertError(f"--dpm_solver_order {order} --dpm_solver_type {variant}: known are 1 to 3, heun or midpoint")
+        raise ConvertError(
+            f"--dpm_solver_order {order} --dpm_solver_type {variant}: known are 1 to 3, heun or midpoint"
+        )
     ratio = ledger.get("dpm_post_compress_ratio", 0.4)
     plus = "++" in str(kind)
     note = "kind, order and type are one key here"

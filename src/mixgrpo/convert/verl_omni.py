@@ -103,7 +103,7 @@ def convert(ledger: Ledger, gpus: int | None) -> None:
     _kl(ledger)
     _logger(ledger)
     _rewards(ledger)
-    for key in ledger.keys():
+    for key in ledger.open():
         if key.startswith((f"{_A}rollout.", f"{_A}actor.fsdp_config.", f"{_A}actor.strategy", "reward.", "ray_")):
             ledger.left(key, _ENGINE)
     ledger.needs("prompts.train", "prompts.txt", "a .txt file with a prompt a line, or .jsonl or .csv")
