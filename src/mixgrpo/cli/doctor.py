@@ -13,7 +13,9 @@ _COLUMN = 26
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    self_test: Annotated[bool, typer.Option(help="Train the tiny model for one iteration, which takes seconds.")] = True,
+    self_test: Annotated[
+        bool, typer.Option(help="Train the tiny model for one iteration, which takes seconds.")
+    ] = True,
 ) -> None:
     """Say what is installed, which rewards and models can run here, what is missing and how to get it. Exit status 1
     where something is broken. Uses no network.

@@ -11,24 +11,26 @@ from .errors import ConvertError
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^{}]*))?\})")
-_SEPARATORS = ";&|"
+_SEPARATORS = "\n;&|"
 
 
-def commands(text: str, variables: dict[str, str] | None = None) -> list[list[str]]:
+def commands(text: str) -> list[list[str]]:
     """The words of each command, those inside a quoted command line (`ssh host "cd x; torchrun ..."`) too."""
-    known = dict(variables or {})
+    known: dict[str, str] = {}
     found: list[list[str]] = []
-    for line in _lines(text):
-        for words in _statements(_substituted(line, known)):
-            assigned = words[1:] if words[0] in ("export", "local", "declare", "readonly") else words
-            pairs = [_ASSIGNMENT.fullmatch(word) for word in assigned]
-            if all(pairs):
-                known |= {pair[1]: pair[2] for pair in pairs if pair}
-                continue
-            inner = [word for word in words if _is_command_line(word)]
-            for word in inner:
-                found += commands(word, known)
-            found += [] if inner else [words]
+    for statement in _statements(text):
+        words = _words(_substituted(statement, known))
+        if not words:
+            continue
+        assigned = words[1:] if words[0] in ("export", "local", "declare", "readonly") else words
+        pairs = [_ASSIGNMENT.fullmatch(word) for word in assigned]
+        if all(pairs):
+            known |= {pair[1]: pair[2] for pair in pairs if pair}
+            continue
+        inner = [word for word in words if _is_command_line(word)]
+        for word in inner:
+            found += commands(word)  # by another shell, which knows none of these variables
+        found += [] if inner else [words]
     return found
 
 
@@ -36,46 +38,43 @@ def _is_command_line(word: str) -> bool:
     return re.search(r"(torchrun|python\d?|accelerate|deepspeed)\s.*\s--\w", word, re.DOTALL) is not None
 
 
-def _statements(line: str) -> list[list[str]]:
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=_SEPARATORS)
-    lexer.commenters, lexer.whitespace_split = "", True
+def _words(statement: str) -> list[str]:
     try:
-        tokens = [*lexer]
+        return shlex.split(statement)
     except ValueError:
-        raise ConvertError(f"a quote is never closed in the line that begins with {line.strip()[:60]!r}") from None
-    statements: list[list[str]] = [[]]
-    for token in tokens:
-        if token and set(token) <= set(_SEPARATORS):
-            statements.append([])
-        else:
-            statements[-1].append(token)
-    return [words for words in statements if words]
+        raise ConvertError(f"a quote is never closed in the line that begins with {statement.strip()[:60]!r}") from None
 
 
-def _lines(text: str) -> list[str]:
-    """Logical lines: continued ones joined, comments left out, line breaks inside quotes kept."""
-    lines, line, quote, at = [], "", "", 0
+def _statements(text: str) -> list[str]:
+    """Continued lines joined, comments left out; line breaks and separators inside quotes kept."""
+    statements, statement, quote, at = [], "", "", 0
     text = text.replace("\r\n", "\n")
     while at < len(text):
         character = text[at]
         if character == "\\" and quote != "'":
             pair = text[at : at + 2]
-            line += "" if pair == "\\\n" else pair
+            statement += "" if pair == "\\\n" else pair
             at += 2
             continue
-        if character == "#" and not quote and (not line or line[-1].isspace() or line[-1] in _SEPARATORS):
+        if character == "#" and not quote and (not statement or statement[-1].isspace()):
             end = text.find("\n", at)
             at = len(text) if end < 0 else end
             continue
+        if text[at : at + 2] in ("$(", "${") and quote != "'":
+            length = _length(text, at)
+            statement += text[at : at + length]
+            at += length
+            continue
         if character in "\"'" and quote in ("", character):
             quote = "" if quote else character
-        if character == "\n" and not quote:
-            lines.append(line)
-            line = ""
+        redirected = character == "&" and statement.endswith(">")
+        if not quote and character in _SEPARATORS and not redirected:
+            statements.append(statement)
+            statement = ""
         else:
-            line += character
+            statement += character
         at += 1
-    return [each for each in [*lines, line] if each.strip()]
+    return [*statements, statement]
 
 
 def _substituted(line: str, known: dict[str, str]) -> str:
@@ -84,14 +83,15 @@ def _substituted(line: str, known: dict[str, str]) -> str:
     while at < len(line):
         character = line[at]
         if character == "\\" and quote != "'":
-            out += line[at : at + 2]
+            pair = line[at : at + 2]
+            out += pair[1:] if quote and pair == "\\$" else pair
             at += 2
             continue
         if character in "\"'" and quote in ("", character):
             quote = "" if quote else character
         if character == "$" and quote != "'":
             found = _VARIABLE.match(line, at)
-            length = found.end() - at if found else _unknown_length(line, at)
+            length = found.end() - at if found else _length(line, at)
             value = _value(found, known) if found else None
             if value is None:  # only a shell knows it
                 out += _quoted(line[at : at + length], quote)
@@ -112,8 +112,8 @@ def _value(found: re.Match[str], known: dict[str, str]) -> str | None:
     return _VARIABLE.sub(lambda inner: _value(inner, known) or inner[0], default)
 
 
-def _unknown_length(line: str, at: int) -> int:
-    """Of `$(...)`, `${...}` or `$1`."""
+def _length(line: str, at: int) -> int:
+    """Of `$(...)`, `${...}` or `$1`, in characters."""
     brackets = {"(": ")", "{": "}"}
     if line[at + 1 : at + 2] not in brackets:
         return min(2, len(line) - at)
