@@ -108,3 +108,25 @@ def test_secrets_are_not_shown() -> None:
 def test_mistakes_are_sentences(text: str, sentence: str) -> None:
     with pytest.raises(ConvertError, match=sentence):
         convert(text)
+
+
+def test_minus_one_and_zero_mean_in_verl_omni_what_they_mean_there() -> None:
+    text = (PUBLISHED / "verl-omni.sh").read_text()
+    for old, new in (
+        ("save_freq=30", "save_freq=-1"),
+        ("test_freq=30", "test_freq=-1"),
+        ("lora_rank=64", "lora_rank=0"),
+        ("trainer.total_training_steps=150", ""),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    conversion = convert(text)
+    recipe = resolve(conversion.recipe)
+    assert (recipe.tune, recipe.evaluation.every) == ("full", 0)
+    assert recipe.save.every > recipe.iterations
+    assert "iterations" in conversion.missing
+
+
+def test_a_script_that_names_a_configuration_points_there() -> None:
+    with pytest.raises(ConvertError, match=r"with config/grpo\.py:ocr: convert that, with --gpus N"):
+        convert("accelerate launch --num_processes 8 scripts/train_sd3.py --config config/grpo.py:ocr")

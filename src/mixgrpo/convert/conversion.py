@@ -48,6 +48,8 @@ def convert(
     ledger.finish()
     if not ledger.recipe.get("model", {}).get("path"):
         ledger.needs("model.path", "black-forest-labs/FLUX.1-dev", "a diffusers folder, or a name on the hub")
+    if "iterations" not in ledger.recipe:
+        ledger.needs("iterations", Recipe.model_fields["iterations"].default, "how long to train is not in the file")
     try:
         resolve(ledger.recipe)
     except RecipeError as error:
@@ -65,6 +67,9 @@ def recognised(text: str) -> Source:
         return "mixgrpo"
     if re.search(r"--(sampling_steps|num_generations|use_hpsv2|timestep_fraction)\b", text):
         return "dancegrpo"
+    launched = re.search(r"--config[ =](\S+\.py:\w+)", text)
+    if launched:
+        raise ConvertError(f"starts a trainer with {launched[1]}: convert that, with --gpus N")
     raise ConvertError(f"of no trainer that is known: give --from {', '.join(SOURCES)}")
 
 

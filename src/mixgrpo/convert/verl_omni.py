@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """Of keys whose absence changes the result there."""
 
+_NEVER = 10_000_000
 _ENGINE = "of verl-omni's engines; here one model in one process draws and learns"
 _PARQUET = "parquet with the trainer's own columns; here .txt, .jsonl and .csv are read"
 
@@ -64,8 +65,12 @@ RULES: dict[str, Rule] = {
     f"{_A}rollout.val_kwargs.algo.noise_level": Rule(None, "evaluations are always without noise"),
     "trainer.total_training_steps": Rule("iterations"),
     "trainer.total_epochs": Rule(None, "the number of iterations counts"),
-    "trainer.save_freq": Rule("save.every"),
-    "trainer.test_freq": Rule("evaluation.every"),
+    "trainer.save_freq": Rule(
+        "save.every", "-1: the last iteration alone", lambda value: value if value != -1 else _NEVER
+    ),
+    "trainer.test_freq": Rule(
+        "evaluation.every", "-1: before and after training alone", lambda value: value if value != -1 else 0
+    ),
     "trainer.val_before_train": Rule(None, "the model is always evaluated before training"),
     "trainer.project_name": Rule(None, "the folder that --out names"),
     "trainer.experiment_name": Rule(None, "the folder that --out names"),
@@ -89,11 +94,14 @@ REWARDS = {
 
 
 def convert(ledger: Ledger, gpus: int | None) -> None:
-    ledger.apply(RULES)
-    lora = f"{_A}model.lora_rank" in ledger and ledger.get(f"{_A}model.lora_rank") not in (0, None)
+    lora = ledger.get(f"{_A}model.lora_rank") not in (0, None)
     ledger.set("tune", "lora" if lora else "full")
     if not lora:
-        ledger.recipe.pop("lora", None)
+        ledger.changed(f"{_A}model.lora_rank", {"tune": "full"}, "0: the weights themselves")
+        ledger.left(f"{_A}model.lora_alpha", "of LoRA, which lora_rank turns off")
+    if ledger.get("trainer.total_training_steps") is None:
+        ledger.left("trainer.total_training_steps", "follows there from the number of prompts and epochs")
+    ledger.apply(RULES)
     if "model" in ledger.recipe and "dtype" not in ledger.recipe["model"]:
         ledger.set("model.dtype", "bfloat16")
     _algorithm(ledger)
