@@ -67,6 +67,8 @@ def test_json_of_flow_grpo() -> None:
     recipe = resolve(conversion.recipe)
     assert (recipe.rollout.prompts, recipe.rollout.group_size, recipe.update.minibatches) == (4, 8, 4)
     assert recipe.weights == {"pickscore": 0.5, "reward.py:score": 1.0}
+    assert recipe.advantage.aggregation == "reward"
+    assert (recipe.lora.rank, recipe.lora.alpha) == (64, 128)
     assert of(conversion, "reward_fn") == "changed"
     assert "nudity" in conversion.missing["rewards.reward.py:score"]
 

@@ -69,6 +69,7 @@ def test_flow_grpo() -> None:
     settings = {
         "description": "names the source",
         "algorithm": "the shipped recipe has the paper's window in Flow-GRPO's setup",
+        "iterations": "there training goes on until somebody stops it",
         "window.strategy": "as for the algorithm",
         "window.size": "as for the algorithm",
         "model.dtype": "float16 there",

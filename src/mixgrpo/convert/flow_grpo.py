@@ -111,7 +111,9 @@ REWARDS = {
 }
 
 _EMA_DECAY = 0.9
-_LORA_RANK, _LORA_ALPHA = 32, 64
+_LORA = {"stable-diffusion-3": (32, 64)}
+_OTHER_LORA = (64, 128)
+"""Rank and alpha, which are written into the trainer of each model."""
 
 
 def convert(ledger: Ledger, gpus: int | None) -> None:
@@ -122,9 +124,11 @@ def convert(ledger: Ledger, gpus: int | None) -> None:
     ledger.took("resolution", {"model.height": side, "model.width": side})
     lora = bool(ledger.get("use_lora"))
     ledger.took("use_lora", {"tune": "lora" if lora else "full"})
-    if lora:  # written into the trainer's code
-        ledger.set("lora.rank", _LORA_RANK)
-        ledger.set("lora.alpha", _LORA_ALPHA)
+    if lora:
+        path = str(ledger.get("pretrained.model", ""))
+        rank, alpha = next((sizes for name, sizes in _LORA.items() if name in path), _OTHER_LORA)
+        ledger.set("lora.rank", rank)
+        ledger.set("lora.alpha", alpha)
     betas = [ledger.get("train.adam_beta1", 0.9), ledger.get("train.adam_beta2", 0.999)]
     for key in ("train.adam_beta1", "train.adam_beta2"):
         ledger.took(key, {"update.betas": betas})
@@ -207,6 +211,8 @@ def _rewards(ledger: Ledger) -> None:
         ledger.missing["rewards.reward.py:score"] = f"your own reward, for {what}: (images, prompts) -> scores"
     for path, entry in entries.items():
         ledger.set(path, entry)
+    if len(entries) > 1:  # the weighted sum is compared there, not each reward
+        ledger.set("advantage.aggregation", "reward")
     if unknown:
         ledger.changed("reward_fn", entries, f"no {', '.join(unknown)} here")
     else:
