@@ -38,7 +38,7 @@ class Rule:
 
 class Ledger:
     def __init__(self, given: Mapping[str, Any], defaults: Mapping[str, Any], repeated: list[tuple[str, Any]]) -> None:
-        self._given = {**defaults, **given}
+        self._given = {**given, **{key: value for key, value in defaults.items() if key not in given}}
         self._defaults = defaults.keys() - given.keys()
         self.lines: dict[str, Line] = {}
         self.recipe: dict[str, Any] = {}
@@ -100,8 +100,7 @@ class Ledger:
 
     def account(self) -> list[Line]:
         """In the order of the source; what it leaves out comes last."""
-        order = [*self._given]
-        first = sorted(self.lines.values(), key=lambda line: (line.by_default, order.index(line.key)))
+        first = [self.lines[key] for key in self._given if key in self.lines]
         return [*self.repeated, *first]
 
     def set(self, path: str, value: Any) -> None:

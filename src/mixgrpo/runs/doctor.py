@@ -106,7 +106,9 @@ def accelerators() -> Iterator[Observation]:
             "install the build of torch for this driver: https://pytorch.org/get-started/locally",
         )
     else:
-        yield Observation("accelerators", "GPU", "missing", "none: the tiny model trains on the CPU, others need one")
+        yield Observation(
+            "accelerators", "GPU", "missing", "none found: the tiny model trains on the CPU, the others need one"
+        )
 
 
 def extras() -> Iterator[Observation]:
@@ -190,9 +192,7 @@ def _reward(name: str) -> Observation:
         fields = option_fields(getattr(import_module(module), function))
         required = [option for option, (_, default) in fields.items() if default is ...]
         if required:
-            return Observation(
-                "rewards", name, "ok", f"you give {', '.join(f'rewards.{name}.{key}' for key in required)}"
-            )
+            return Observation("rewards", name, "ok", f"can run; needs the options {', '.join(required)}")
         reward = find_reward(name, RewardConfig())
         if isinstance(reward, Checkable):
             reward.check()
