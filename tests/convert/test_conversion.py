@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mixgrpo.convert.conversion import Conversion, Source, convert, recognised
+from mixgrpo.convert.conversion import Conversion, Source, convert, of_settings, recognised
 from mixgrpo.convert.errors import ConvertError
+from mixgrpo.convert.python_config import Computed, read_python
+from mixgrpo.convert.words import Pairs, flags, overrides
 from mixgrpo.recipe.load import resolve
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -132,3 +134,30 @@ def test_minus_one_and_zero_mean_in_verl_omni_what_they_mean_there() -> None:
 def test_a_script_that_names_a_configuration_points_there() -> None:
     with pytest.raises(ConvertError, match=r"with config/grpo\.py:ocr: convert that, with --gpus N"):
         convert("accelerate launch --num_processes 8 scripts/train_sd3.py --config config/grpo.py:ocr")
+
+
+def settings_of(file: str, source: Source) -> Pairs:
+    text = (PUBLISHED / file).read_text()
+    if source == "flow-grpo":
+        return [*read_python(text, "pickscore_sd3_fast_nocfg").items()]
+    return overrides(text) if source == "verl-omni" else flags(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("mixgrpo-flash.sh", "mixgrpo"),
+        ("dancegrpo.sh", "dancegrpo"),
+        ("verl-omni.sh", "verl-omni"),
+        ("flow_grpo.py.txt", "flow-grpo"),
+    ],
+)
+def test_a_strange_value_of_any_key_makes_a_recipe_or_a_sentence(file: str, source: Source) -> None:
+    settings = settings_of(file, source)
+    for at, (key, _) in enumerate(settings):
+        for strange in (None, True, -1, 1e308, float("nan"), [1], {"a": 1}, "x", "$X", Computed("f(x)")):
+            try:
+                conversion = of_settings([*settings[:at], (key, strange), *settings[at + 1 :]], source)
+            except ConvertError:
+                continue
+            assert {line.key for line in conversion.lines} >= {name for name, _ in settings}

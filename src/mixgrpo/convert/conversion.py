@@ -38,7 +38,12 @@ def convert(
     number of processes, where the source counts batches by them and does not give it.
     """
     source = source or recognised(text)
-    given, repeated = _once(_read(text, source, function))
+    return of_settings(_read(text, source, function), source, gpus)
+
+
+def of_settings(settings: Pairs, source: Source, gpus: int | None = None) -> Conversion:
+    """Of keys and values, in the order in which the source gives them."""
+    given, repeated = _once(settings)
     if not given:
         raise ConvertError(f"no settings of {source} in it")
     module = SOURCES[source]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .ledger import Ledger, Rule
+from .ledger import Ledger, Rule, renamed
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "no": "float32", None: "float32"}
 
@@ -32,7 +32,7 @@ RULES: dict[str, Rule] = {
     "pretrained_model_name_or_path": Rule("model.path", "a folder in the form of diffusers, or a name on the hub"),
     "h": Rule("model.height"),
     "w": Rule("model.width"),
-    "mixed_precision": Rule("model.dtype", "other names for the same", lambda value: DTYPES.get(value, value)),
+    "mixed_precision": Rule("model.dtype", "other names for the same", lambda value: renamed(DTYPES, value)),
     "sampling_steps": Rule("grid.steps"),
     "shift": Rule("grid.shift"),
     "num_generations": Rule("rollout.group_size"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .errors import ConvertError
-from .ledger import Ledger, Rule
+from .ledger import Ledger, Rule, renamed
 from .python_config import Computed
 
 DEFAULTS: dict[str, Any] = {
@@ -42,7 +42,7 @@ _UNUSED = "left over from another trainer: not read there"
 RULES: dict[str, Rule] = {
     "pretrained.model": Rule("model.path"),
     "pretrained.revision": Rule(None, "the newest, or a folder"),
-    "mixed_precision": Rule("model.dtype", "other names for the same", lambda value: _DTYPES.get(value, value)),
+    "mixed_precision": Rule("model.dtype", "other names for the same", lambda value: renamed(_DTYPES, value)),
     "seed": Rule("seed", "the same seed draws other noise"),
     "sample.num_steps": Rule("grid.steps"),
     "sample.eval_num_steps": Rule("evaluation.steps"),
@@ -151,8 +151,8 @@ def _average(ledger: Ledger) -> None:
 def _window(ledger: Ledger) -> None:
     kinds = {"sde": "flow", "cps": "cps"}
     kind = ledger.get("sample.sde_type", "sde")
-    ledger.changed("sample.sde_type", {"sde.type": kinds.get(kind, kind)}, "other names for the same")
-    ledger.set("sde.type", kinds.get(kind, kind))
+    ledger.changed("sample.sde_type", {"sde.type": renamed(kinds, kind)}, "other names for the same")
+    ledger.set("sde.type", renamed(kinds, kind))
     size, span = ledger.get("sample.sde_window_size", 0), ledger.get("sample.sde_window_range", None)
     if size:
         ledger.set("algorithm", "flowgrpo-fast")
@@ -177,7 +177,7 @@ def _batch(ledger: Ledger, gpus: int | None) -> None:
     each, batches = ledger.number("sample.train_batch_size"), ledger.number("sample.num_batches_per_epoch")
     group, accumulated = ledger.number("sample.num_image_per_prompt"), "train.gradient_accumulation_steps"
     counted = ("sample.train_batch_size", "sample.num_batches_per_epoch")
-    processes = gpus or ledger.get("gpu_number")
+    processes = gpus or (ledger.number("gpu_number") if "gpu_number" in ledger else None)
     if gpus is not None:
         ledger.left("gpu_number", f"--gpus {gpus} was given")
     if processes is None:

@@ -13,6 +13,8 @@ from .python_config import Computed
 Kind = Literal["took", "changed", "left"]
 _SECRET = re.compile(r"(^|_)(key|token|password|secret)$", re.IGNORECASE)
 
+_LARGEST = 10**9
+
 
 @dataclass(frozen=True)
 class Line:
@@ -66,8 +68,9 @@ class Ledger:
 
     def number(self, key: str, default: float = 1) -> Any:
         value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ConvertError(f"{key} = {shown(value)}: must be a number above 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LARGEST:
+            hint = ", or give --gpus N" if key in ("nnodes", "nproc_per_node", "gpu_number") else ""
+            raise ConvertError(f"{key} = {shown(value)}: must be a number from above 0 to {_LARGEST:,}{hint}")
         return value
 
     def took(self, key: str, ours: Mapping[str, Any], note: str = "") -> None:
@@ -118,6 +121,11 @@ class Ledger:
         value = hidden(key, self._given[key])
         value = value.text if isinstance(value, Computed) else value
         self.lines[key] = Line(key, value, kind, ours, note, key in self._defaults)
+
+
+def renamed(names: Mapping[Any, Any], value: Any) -> Any:
+    """What a value is called here; what has no other name goes on as it is, and the recipe's check judges it."""
+    return names.get(value, value) if value is None or isinstance(value, str) else value
 
 
 def hidden(key: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from . import fastvideo
 from .errors import ConvertError
-from .ledger import Ledger, Rule
+from .ledger import Ledger, Rule, renamed
 
 DEFAULTS: dict[str, Any] = {
     **fastvideo.DEFAULTS,
@@ -32,7 +32,7 @@ RULES: dict[str, Rule] = {
     "multi_reward_mix": Rule(
         "advantage.aggregation",
         "other names for the same",
-        lambda value: {"advantage_aggr": "advantage", "reward_aggr": "reward"}.get(value, value),
+        lambda value: renamed({"advantage_aggr": "advantage", "reward_aggr": "reward"}, value),
     ),
     "trimmed_ratio": Rule(None, "the worst images of a group are never left out; 0 there is the same"),
     "advantage_rerange_strategy": Rule(None, "mini-batches are always drawn at random"),
@@ -183,7 +183,7 @@ def _suffix(ledger: Ledger) -> None:
     if ledger.recipe["algorithm"] == "mixgrpo":
         ledger.set("algorithm", "mixgrpo-flash")
     order, variant = ledger.get("dpm_solver_order", 2), ledger.get("dpm_solver_type", "heun")
-    solver = SOLVERS.get((order, variant))
+    solver = SOLVERS.get((order, variant)) if isinstance(order, int) and isinstance(variant, str) else None
     if solver is None:
         raise ConvertError(
             f"--dpm_solver_order {order} --dpm_solver_type {variant}: known are 1 to 3, heun or midpoint"

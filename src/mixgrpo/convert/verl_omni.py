@@ -4,7 +4,7 @@ from typing import Any
 
 from mixgrpo.recipe.verl import VERL_NAMES, from_verl
 
-from .ledger import Ledger, Rule
+from .ledger import Ledger, Rule, renamed
 
 _A = "actor_rollout_ref."
 _ALGO = f"{_A}rollout.algo."
@@ -138,8 +138,8 @@ def _window(ledger: Ledger) -> None:
     """The names that recipes take as they are: their meaning is `recipe/verl.py`'s."""
     given = {name: ledger.get(_ALGO + name) for name in VERL_NAMES if _ALGO + name in ledger}
     strategy = given["sample_strategy"]
-    unread = {"random": "iters_per_group", "progressive": "sde_window_seed"}.get(strategy)
-    if unread in given:
+    unread = renamed({"random": "iters_per_group", "progressive": "sde_window_seed"}, strategy)
+    if isinstance(unread, str) and unread in given:
         ledger.left(_ALGO + unread, f"is not read with sample_strategy {strategy}")
         del given[unread]
     if given["sde_window_size"] is None:
@@ -205,7 +205,7 @@ def _logger(ledger: Ledger) -> None:
 
 def _rewards(ledger: Ledger) -> None:
     key = "reward.custom_reward_function.name"
-    name = ledger.get(key)
+    name = str(ledger.get(key))
     if name in REWARDS:
         reward, note = REWARDS[name]
         ledger.changed(key, {f"rewards.{reward}": 1.0}, note)

@@ -1,7 +1,8 @@
 """What of this machine and this installation a run would meet: looked at, not changed, and without the network.
 
 Each part yields observations. `broken` is what cannot work as it is; `missing` is optional, with the command that gets
-it. A part that fails itself is broken, and the others go on.
+it. A part that fails itself is broken, and the others go on. Rewards look for their files through the hub's library, which
+HF_HUB_OFFLINE=1 keeps to this disk; the command sets it.
 """
 
 import platform
@@ -91,11 +92,14 @@ def packages() -> Iterator[Observation]:
 def accelerators() -> Iterator[Observation]:
     import torch
 
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            name = torch.cuda.get_device_name(index)
-            detail = f"{name}, {_gib(total)}, of which {_gib(free)} are free"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is not None and found.type == "mps":
+        yield Observation("accelerators", "GPU", "missing", "a Mac trains on its CPU: its GPU is not used")
+    elif found is not None:
+        library = torch.get_device_module(found)
+        for index in range(torch.accelerator.device_count()):
+            free, total = library.mem_get_info(index)
+            detail = f"{library.get_device_name(index)}, {_gib(total)}, of which {_gib(free)} are free"
             yield Observation("accelerators", f"GPU {index}", "ok", detail)
     elif Path("/proc/driver/nvidia/version").exists():
         yield Observation(
