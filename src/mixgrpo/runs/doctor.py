@@ -1,8 +1,8 @@
 """What of this machine and this installation a run would meet: looked at, not changed, and without the network.
 
 Each part yields observations. `broken` is what cannot work as it is; `missing` is optional, with the command that gets
-it. A part that fails itself is broken, and the others go on. Rewards look for their files through the hub's library, which
-HF_HUB_OFFLINE=1 keeps to this disk; the command sets it.
+it. A part that fails itself is broken, and the others go on. Rewards look for their files through the hub's library,
+which HF_HUB_OFFLINE=1 keeps to this disk; the command sets it.
 """
 
 import platform
