@@ -70,3 +70,8 @@ def test_a_circle_and_bad_python_are_sentences() -> None:
         read_python("def a():\n    config = a()\n")
     with pytest.raises(ConvertError, match="not valid Python"):
         read_python("config.a = = 1")
+
+
+def test_numbers_that_grow_without_end_are_not_computed() -> None:
+    text = "x = 3\n" + "x = x * x\n" * 60 + "config.a = x"
+    assert isinstance(read_python(text)["a"], Computed)

@@ -1,3 +1,4 @@
+import sys
 from importlib import metadata
 
 import pytest
@@ -41,6 +42,15 @@ def test_a_package_that_every_run_needs_is_broken_if_it_is_absent(monkeypatch: p
     absent, present = doctor.packages()
     assert (absent.what, absent.state, absent.fix) == ("no-such-package", "broken", "pip install 'no-such-package>=2'")
     assert (present.what, present.state) == ("numpy", "ok")
+
+
+def test_a_package_that_does_not_import_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "requires", lambda name: ["peft>=0.1"])
+    monkeypatch.setitem(sys.modules, "peft", None)
+    (found,) = doctor.packages()
+    assert found.state == "broken"
+    assert "does not import" in found.detail
+    assert found.fix == f"pip install --force-reinstall 'peft=={metadata.version('peft')}'"
 
 
 def test_a_part_that_fails_is_broken_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

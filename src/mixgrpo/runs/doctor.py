@@ -23,6 +23,9 @@ State = Literal["ok", "missing", "broken"]
 PACKAGE = "mixgrpo"
 _DEVELOPMENT = {"test"}
 """Extras that a user has no need of."""
+_IMPORTED = {"torch", "diffusers", "transformers", "peft"}
+"""What is also imported: a build for another machine is installed and does not work."""
+_OTHER_BUILD = "install the build of torch for this machine: https://pytorch.org/get-started/locally"
 _LEAST_FREE = 2 * 2**30
 """Bytes of the disk. A run writes checkpoints."""
 
@@ -79,14 +82,7 @@ def packages() -> Iterator[Observation]:
     """Those that every run needs, as the package's own metadata lists them."""
     for requirement in _requirements():
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            state, detail = _installed(requirement)
-            yield Observation(
-                "packages",
-                requirement.name,
-                "ok" if state == "ok" else "broken",
-                detail + (_torch_build() if requirement.name == "torch" and state == "ok" else ""),
-                "" if state == "ok" else f"pip install '{_plain(requirement)}'",
-            )
+            yield _package(requirement)
 
 
 def accelerators() -> Iterator[Observation]:
@@ -107,7 +103,7 @@ def accelerators() -> Iterator[Observation]:
             "GPU",
             "missing",
             f"the driver is there, but torch {torch.__version__} finds no GPU",
-            "install the build of torch for this driver: https://pytorch.org/get-started/locally",
+            _OTHER_BUILD,
         )
     else:
         yield Observation(
@@ -185,6 +181,20 @@ def trained_once() -> Iterator[Observation]:
     yield Observation("self-test", "one iteration", "ok" if moved else "broken", detail if moved else wrong)
 
 
+def _package(requirement: Requirement) -> Observation:
+    name = requirement.name
+    state, detail = _installed(requirement)
+    if state != "ok":
+        return Observation("packages", name, "broken", detail, f"pip install '{name}{requirement.specifier}'")
+    if name in _IMPORTED:
+        try:
+            import_module(name)
+        except Exception as error:
+            fix = _OTHER_BUILD if name == "torch" else f"pip install --force-reinstall '{name}=={detail}'"
+            return Observation("packages", name, "broken", f"{detail} does not import: {_first_line(error)}", fix)
+    return Observation("packages", name, "ok", detail + (_torch_build() if name == "torch" else ""))
+
+
 def _reward(name: str) -> Observation:
     from mixgrpo.rewards.entry import RewardConfig
     from mixgrpo.rewards.options import option_fields
@@ -202,7 +212,7 @@ def _reward(name: str) -> Observation:
             reward.check()
     except (ImportError, FileNotFoundError) as error:
         detail, command = what_is_missing(str(error))
-        return Observation("rewards", name, "missing", detail, command)
+        return Observation("rewards", name, "missing" if command else "broken", detail, command)
     except Exception as error:
         return Observation("rewards", name, "broken", f"{type(error).__name__}: {_first_line(error)}")
     return Observation("rewards", name, "ok", "can score images here")
@@ -239,10 +249,6 @@ def _installed(requirement: Requirement) -> tuple[State, str]:
     if not requirement.specifier.contains(version, prereleases=True):
         return "broken", f"{version}, needs {requirement.specifier}"
     return "ok", version
-
-
-def _plain(requirement: Requirement) -> str:
-    return f"{requirement.name}{requirement.specifier}"
 
 
 def _torch_build() -> str:
