@@ -20,4 +20,4 @@ def test_what_is_broken_gives_exit_status_1_and_the_step_that_mends_it(monkeypat
     shown = CliRunner().invoke(app, ["doctor", "--no-self-test"])
     assert shown.exit_code == 1
     assert "pip install 'no-such-package>=2'" in shown.output
-    assert shown.output.rstrip().endswith("Broken: no-such-package. Mend this first.")
+    assert shown.output.rstrip().endswith("Broken: no-such-package.")

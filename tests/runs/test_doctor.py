@@ -50,7 +50,7 @@ def test_a_package_that_does_not_import_is_broken(monkeypatch: pytest.MonkeyPatc
     (found,) = doctor.packages()
     assert found.state == "broken"
     assert "does not import" in found.detail
-    assert found.fix == f"pip install --force-reinstall 'peft=={metadata.version('peft')}'"
+    assert found.fix == f"pip install --force-reinstall --no-deps 'peft=={metadata.version('peft')}'"
 
 
 def test_a_part_that_fails_is_broken_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

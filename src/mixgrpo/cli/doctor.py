@@ -65,7 +65,8 @@ def _show(each: object, first: bool) -> None:
 
 def _sentence(broken: list[str], missing: list[str]) -> str:
     if broken:
-        return f"Broken: {', '.join(broken)}. Mend this first."
+        order = f" Begin with {broken[0]}: the others may follow from it." if len(broken) > 1 else ""
+        return f"Broken: {', '.join(broken)}.{order}"
     if missing:
         return f"Everything that a run needs works. Optional and not here: {', '.join(missing)}."
     return "Everything works."

@@ -79,8 +79,8 @@ def machine() -> Iterator[Observation]:
 
 
 def packages() -> Iterator[Observation]:
-    """Those that every run needs, as the package's own metadata lists them."""
-    for requirement in _requirements():
+    """Those that every run needs, as the package's own metadata lists them; torch, on which others build, first."""
+    for requirement in sorted(_requirements(), key=lambda requirement: requirement.name != "torch"):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield _package(requirement)
 
@@ -190,7 +190,7 @@ def _package(requirement: Requirement) -> Observation:
         try:
             import_module(name)
         except Exception as error:
-            fix = _OTHER_BUILD if name == "torch" else f"pip install --force-reinstall '{name}=={detail}'"
+            fix = _OTHER_BUILD if name == "torch" else f"pip install --force-reinstall --no-deps '{name}=={detail}'"
             return Observation("packages", name, "broken", f"{detail} does not import: {_first_line(error)}", fix)
     return Observation("packages", name, "ok", detail + (_torch_build() if name == "torch" else ""))
 
