@@ -53,6 +53,12 @@ def test_what_the_source_leaves_out_has_its_default_there() -> None:
     assert recipe.rollout.prompts == 8 * 16
 
 
+def test_dancegrpo_with_adapters() -> None:
+    recipe = resolve(convert(f"{DANCE} --use_lora --lora_rank 64").recipe)
+    assert (recipe.tune, recipe.lora.rank, recipe.lora.alpha) == ("lora", 64, 256)
+    assert resolve(convert(f"{DANCE} --lora_rank 64").recipe).tune == "full"
+
+
 def test_the_number_of_gpus_is_asked_for_where_batches_need_it() -> None:
     text = DANCE.replace("--nproc_per_node 8", "") + "--train_batch_size 2"
     assert "give --gpus N" in convert(text).missing["rollout.prompts"]

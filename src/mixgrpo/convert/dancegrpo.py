@@ -11,8 +11,6 @@ DEFAULTS: dict[str, Any] = {**fastvideo.DEFAULTS, "timestep_fraction": 1.0}
 RULES: dict[str, Rule] = {
     "eta": Rule("sde.noise_level"),
     "timestep_fraction": Rule("window.trained_fraction", "drawn once an iteration here, for each image there"),
-    "lora_rank": Rule("lora.rank"),
-    "lora_alpha": Rule("lora.alpha"),
 }
 
 REWARDS = {"use_hpsv2": "hpsv2", "use_pickscore": "pickscore"}
@@ -27,8 +25,7 @@ def convert(ledger: Ledger, gpus: int | None) -> None:
     ledger.set("window.strategy", "frozen")
     ledger.set("window.size", None)
     ledger.apply(RULES)
-    if "lora" in ledger.recipe:
-        ledger.set("tune", "lora")
+    _adapters(ledger)
     if ledger.get("use_ema"):
         decay = ledger.get("ema_decay", 0.995)
         ledger.took("use_ema", {"update.ema_decay": decay})
@@ -39,3 +36,15 @@ def convert(ledger: Ledger, gpus: int | None) -> None:
             ledger.took(flag, {f"rewards.{reward}": 1.0})
     if "rewards" not in ledger.recipe:
         ledger.needs("rewards.reward.py:score", 1.0, "your own reward, or one of `mixgrpo doctor`'s list")
+
+
+def _adapters(ledger: Ledger) -> None:
+    sizes = {"lora_rank": ("lora.rank", 128), "lora_alpha": ("lora.alpha", 256)}
+    if ledger.get("use_lora"):
+        ledger.took("use_lora", {"tune": "lora"})
+        for flag, (ours, default) in sizes.items():
+            value = ledger.get(flag, default)
+            ledger.set(ours, value)
+            ledger.took(flag, {ours: value})
+    for flag in ("use_lora", *sizes):
+        ledger.left(flag, "is not read without use_lora")

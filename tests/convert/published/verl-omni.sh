@@ -13,7 +13,7 @@ python3 -m verl_omni.trainer.main_diffusion \
     actor_rollout_ref.model.algorithm=mix_grpo \
     actor_rollout_ref.model.path=$model_name \
     actor_rollout_ref.model.lora_rank=64 actor_rollout_ref.model.lora_alpha=128 \
-    actor_rollout_ref.model.target_modules="['to_q','to_k','to_v','to_out.0']" \
+    actor_rollout_ref.model.target_modules="['to_q','to_k','to_v','to_out.0','add_q_proj','add_k_proj','add_v_proj','to_add_out','img_mlp.net.0.proj','img_mlp.net.2','txt_mlp.net.0.proj','txt_mlp.net.2']" \
     actor_rollout_ref.actor.optim.lr=3e-4 actor_rollout_ref.actor.optim.weight_decay=0.0001 \
     actor_rollout_ref.actor.ppo_mini_batch_size=16 actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16 \
     actor_rollout_ref.actor.fsdp_config.param_offload=True \
