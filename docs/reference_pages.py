@@ -152,6 +152,8 @@ def command_line() -> str:
             f"```\n{usage}\n```",
             table(["argument or option", "meaning"], rows),
         ]
+        if examples := (command.epilog or "").split("\n\n")[1:]:
+            parts.append("```bash\n" + "\n".join(examples) + "\n```")
     return "\n\n".join(parts)
 
 

@@ -47,7 +47,12 @@ def commands(first_words: str, *pages: Path) -> list[list[str]]:
     """The lines of shell blocks that begin so, without their comments."""
     shell = [block.replace("\\\n", " ") for block in blocks("bash", *pages)]
     lines = [line for block in shell for line in block.splitlines() if line.startswith(first_words)]
-    return [shlex.split(line, comments=True) for line in lines]
+    return [shlex.split(line.partition(" < ")[0], comments=True) for line in lines]
+
+
+def is_at_hand(words: list[str]) -> bool:
+    """A recipe that has a name here, and asks nobody."""
+    return not {"RECIPE", "recipe.yaml"} & {*words} and not any("human" in word for word in words)
 
 
 def once(found: list[list[str]]) -> list[list[str]]:
@@ -95,7 +100,13 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("words", once(commands("mixgrpo", *PAGES)), ids=shlex.join)
+def examples_of_help() -> list[list[str]]:
+    known: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    lines = [line for command in known.values() for line in (command.epilog or "").split("\n\n")]
+    return [shlex.split(line) for line in lines if line.startswith("mixgrpo ")]
+
+
+@pytest.mark.parametrize("words", once([*commands("mixgrpo", *PAGES), *examples_of_help()]), ids=shlex.join)
 def test_commands_and_options_exist(words: list[str]) -> None:
     command: Any = get_command(app).commands[words[1]]  # type: ignore[attr-defined]
     command.make_context(words[1], words[2:])
@@ -103,9 +114,7 @@ def test_commands_and_options_exist(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    once(
-        [words for verb in ("train", "plan") for words in commands(f"mixgrpo {verb}", *PAGES) if "RECIPE" not in words]
-    ),
+    once([words for verb in ("train", "plan") for words in filter(is_at_hand, commands(f"mixgrpo {verb}", *PAGES))]),
     ids=shlex.join,
 )
 def test_recipes_and_overrides_are_accepted(words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,15 +132,8 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert not re.search('(src|href)="https?://[^"]+[.](js|css|woff2?)"', recipe)
 
 
-def without_a_person(words: list[str]) -> bool:
-    """And of a recipe that is named."""
-    return "RECIPE" not in words and not any("human" in word for word in words)
-
-
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "command", once([*filter(without_a_person, commands("mixgrpo train", *PAGES))]), ids=shlex.join
-)
+@pytest.mark.parametrize("command", once([*filter(is_at_hand, commands("mixgrpo train", *PAGES))]), ids=shlex.join)
 def test_training(command: list[str], folder: Path, tmp_path: Path) -> None:
     recipe, overrides = command[2], command[3:]
     (tmp_path / "mine.txt").write_text((folder / "mine.txt").read_text())

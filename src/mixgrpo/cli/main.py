@@ -9,6 +9,8 @@ from mixgrpo import __version__
 
 from .bench import bench
 from .check import check
+from .convert import convert
+from .doctor import doctor
 from .explain import explain
 from .results import evaluate, export, sample
 from .serve import serve_reward
@@ -35,6 +37,7 @@ def main(
 
 _COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
     "Before": [
+        ("doctor", doctor, ()),
         ("recipes", recipes, ()),
         ("models", models, ()),
         (
@@ -43,6 +46,7 @@ _COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
             ("mixgrpo plan scenes window.size=2", "mixgrpo plan flux-dev-hpdv2 --gpus 1 --gpu-memory 24GB --fit"),
         ),
         ("explain", explain, ("mixgrpo explain window.size", "mixgrpo explain clip_fraction")),
+        ("convert", convert, ("mixgrpo convert finetune_flux_grpo.sh --out mine.yaml",)),
     ],
     "Train": [
         (
