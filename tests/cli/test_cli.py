@@ -50,6 +50,14 @@ def test_the_picture_shows_what_the_update_learns_from() -> None:
     assert "Window over the run" not in by_ode
 
 
+def test_a_window_that_comes_back_is_shown_once() -> None:
+    shown = mixgrpo("plan", "scenes").stdout
+    rows = shown.partition("Window over the run")[2].partition("Steps")[0].splitlines()
+    assert [row.split()[0] for row in rows if row.strip()][1:] == ["0", "1", "2", "3", "..."]
+    assert "and again from the first" in shown
+    assert "again" not in mixgrpo("plan", "flux-dev-hpdv2").stdout
+
+
 def test_an_iteration_after_the_last_is_refused() -> None:
     result = mixgrpo("plan", "scenes", "--iteration", "135")
     assert (result.returncode, result.stderr) == (2, "--iteration 135: must be below 135, the number of iterations\n")

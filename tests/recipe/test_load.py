@@ -132,11 +132,10 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
         load_recipe(str(path))
 
 
-def test_a_missing_recipe_names_those_there_are() -> None:
-    with pytest.raises(
-        RecipeError, match=r"no recipe 'flux': give a .yaml file, the folder of a run, or one of .*flux-dev-hpdv2"
-    ):
-        load_recipe("flux")
+@pytest.mark.parametrize(("name", "said"), [("scense", "did you mean scenes"), ("sana", "known are .*flux-dev-hpdv2")])
+def test_a_missing_recipe_names_the_closest_or_all(name: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=rf"no recipe '{name}': {said}.* \(a .yaml file or the folder of a run"):
+        load_recipe(name)
 
 
 def test_an_own_recipe_file(tmp_path: Path) -> None:

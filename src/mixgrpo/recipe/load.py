@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mixgrpo.data.sources import both_halves
-from mixgrpo.section import shown
+from mixgrpo.section import shown, suggestion
 
 from .errors import RecipeError
 from .layers import layered, overridden
@@ -70,7 +70,8 @@ def _found(source: str, folder: Path) -> Path:
         except OSError:  # a name that is too long for a file's
             break
     raise RecipeError(
-        f"no recipe {shown(source)}: give a .yaml file, the folder of a run, or one of {', '.join(shipped_recipes())}"
+        f"no recipe {shown(source)}: {suggestion(str(source), shipped_recipes())} "
+        "(a .yaml file or the folder of a run is a recipe too)"
     )
 
 

@@ -1,5 +1,6 @@
 """A recipe's plan, as a picture and tables in the terminal or as JSON."""
 
+from collections.abc import Sequence
 from itertools import groupby, islice
 from typing import Any
 
@@ -145,14 +146,26 @@ def _windows_over_the_run(recipe: Recipe) -> Table:
     table = Table(title=title, title_justify="left", box=None, show_header=False)
     table.add_column(justify="right", style="dim")
     table.add_column()
-    for first, last, _ in runs[:_MOST_ROWS]:
+    period = _period(runs)
+    for first, last, _ in runs[: period or _MOST_ROWS]:
         name = str(first) if first == last else f"{first} - {last}"
         table.add_row(name, _row(recipe.plan_at(first, grid)))
-    if len(runs) > _MOST_ROWS:
+    if period:
+        table.add_row("...", "and again from the first")
+    elif len(runs) > _MOST_ROWS:
         table.add_row("...", f"{len(runs) - _MOST_ROWS} more")
     if runs[-1][1] < recipe.iterations - 1:
         table.add_row("...", f"and on to iteration {recipe.iterations - 1}")
     return table
+
+
+def _period(runs: Sequence[tuple[int, int, range]]) -> int:
+    """After so many positions the window is where it was, for as long; 0 if it never is. The last one may be cut."""
+    stays = [(last - first, window) for first, last, window in runs[:-1]]
+    for period in range(2, len(stays) // 2 + 1):
+        if all(stay == stays[number % period] for number, stay in enumerate(stays)):
+            return period
+    return 0
 
 
 def _step_table(recipe: Recipe, plan: Plan) -> Table:
