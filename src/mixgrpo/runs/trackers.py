@@ -4,6 +4,7 @@ A tracker that cannot start stops the run at once; one that fails later is repor
 continues its record.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,8 +48,9 @@ class WeightsAndBiases:
     def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         import wandb
 
+        # The other variables of W&B (WANDB_ENTITY, WANDB_NAME, WANDB_TAGS, WANDB_MODE) hold as they are.
         self._run = wandb.init(
-            project="mixgrpo",
+            project=os.environ.get("WANDB_PROJECT", "mixgrpo"),
             id=folder.name,
             resume="allow",
             dir=folder.path,
