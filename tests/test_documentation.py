@@ -181,7 +181,9 @@ def test_examples_in_python(example: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("session", [block for block in blocks("console", *PAGES) if "hpsv2" not in block])
+@pytest.mark.parametrize(
+    "session", [block for block in blocks("console", *PAGES) if "hpsv2" not in block and "convert" not in block]
+)
 def test_sessions_show_what_is_printed(session: str, folder: Path) -> None:
     """Plans and refusals word by word, however wide the columns are; a line of dots stands for anything."""
     for turn in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
