@@ -27,6 +27,7 @@ from mixgrpo.models.load import adapt, load_model
 from mixgrpo.parallel import distributed
 from mixgrpo.recipe.load import resolve
 from mixgrpo.recipe.schema import Recipe
+from mixgrpo.report.automatic import ReportWriter
 from mixgrpo.rewards.calling import check_parameters
 from mixgrpo.rewards.naming import Given, named, reference_to
 from mixgrpo.rewards.registry import check_rewards
@@ -83,7 +84,8 @@ class MixGRPOTrainer:
         self._prompts = {"train": train, "evaluation": evaluated_on}
         self._adapter = peft_config
         policy = make_policy(flow_model, self.recipe, peft_config, device=distributed.device())
-        self._run = Run(Trainer(self.recipe, policy, rewards, train), evaluated_on, self.folder, callbacks)
+        watching = [*callbacks, ReportWriter()]
+        self._run = Run(Trainer(self.recipe, policy, rewards, train), evaluated_on, self.folder, watching)
 
     @property
     def model(self) -> DiffusionPipeline:

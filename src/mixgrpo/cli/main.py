@@ -12,6 +12,7 @@ from .check import check
 from .convert import convert
 from .doctor import doctor
 from .explain import explain
+from .report import report
 from .results import evaluate, export, sample
 from .serve import serve_reward
 from .show import models, plan, recipes
@@ -63,6 +64,7 @@ _COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
     ],
     "After": [
         ("eval", evaluate, ("mixgrpo eval runs/mine",)),
+        ("report", report, ("mixgrpo report runs/mine", "mixgrpo report runs/a runs/b --out both.html")),
         ("sample", sample, ('mixgrpo sample runs/mine "a red star left of a blue circle"',)),
         ("export", export, ("mixgrpo export runs/mine --checkpoint best",)),
     ],

@@ -57,10 +57,11 @@ def train(
         from .together import together
 
         with together(processes or _processes_for(settings)):
+            from mixgrpo.report.automatic import ReportWriter
             from mixgrpo.runs.run import start, start_or_continue
 
             folder = distributed.gather(out or _new_folder(Path(recipe).stem))[0]  # the same for all processes
-            (start_or_continue if keep_on or distributed.restarted() else start)(settings, folder)
+            (start_or_continue if keep_on or distributed.restarted() else start)(settings, folder, [ReportWriter()])
 
 
 def resume(run: RunPath, overrides: Overrides = None, processes: Processes = None) -> None:
@@ -72,9 +73,10 @@ def resume(run: RunPath, overrides: Overrides = None, processes: Processes = Non
 
         recipe = RunFolder(run).load_recipe(overrides)
         with together(processes or _processes_for(recipe)):
+            from mixgrpo.report.automatic import ReportWriter
             from mixgrpo.runs.run import resume
 
-            resume(recipe, run)
+            resume(recipe, run, [ReportWriter()])
 
 
 def _processes_for(recipe: Recipe) -> int:
@@ -107,12 +109,13 @@ def _train_on_ray(recipe: Recipe, folder: Path, keep_on: bool, address: str, wor
 
 
 def _work(recipe: Recipe, folder: Path) -> None:
+    from mixgrpo.report.automatic import ReportWriter
     from mixgrpo.runs.run import start_or_continue
 
     from .together import quiet_libraries
 
     quiet_libraries()
-    start_or_continue(recipe, folder)
+    start_or_continue(recipe, folder, [ReportWriter()])
 
 
 def _new_folder(name: str) -> Path:

@@ -16,9 +16,9 @@ from .bar import Bar
 from .diagnosis import diagnose
 from .preflight import Finding
 
-_TREND = 10  # iterations
+TREND = 10  # iterations
 
-RECENT = 2 * _TREND
+RECENT = 2 * TREND
 """Number of iterations that a trend and a diagnosis look back."""
 
 
@@ -51,7 +51,7 @@ class Progress:
             failed, why = metrics["failed_scores"][name], metrics["score_errors"].get(name, "")
             if again or failed:
                 self.say(f"      {name}: {again} scores retried, {failed} failed and left out. {why}".rstrip())
-        if (metrics["iteration"] + 1) % _TREND == 0:
+        if (metrics["iteration"] + 1) % TREND == 0:
             for finding in diagnose(recent, self._recipe):
                 self.say(f"      {finding}")
 
@@ -72,7 +72,7 @@ class Progress:
             self.say(f"  {name} on the evaluation prompts: {start:.3f} -> {end:.3f} ({end - start:+.3f})")
         self.compared(before, after)
         self.say(
-            f"Look at {folder}/samples. Next:\n"
+            f"Look at {folder}/report.html. Next:\n"
             f'  mixgrpo sample {folder} "a red star left of a blue circle"\n'
             f"  mixgrpo eval {folder}"
         )
@@ -97,7 +97,7 @@ def _trend(recent: Sequence[dict[str, Any]], name: str) -> str:
     if len(recent) < RECENT:
         return ""
     values = [metrics["rewards"][name] for metrics in recent]
-    return f" ({(sum(values[_TREND:]) - sum(values[:_TREND])) / _TREND:+.3f})"
+    return f" ({(sum(values[TREND:]) - sum(values[:TREND])) / TREND:+.3f})"
 
 
 def _minutes(seconds: float) -> str:

@@ -37,18 +37,18 @@ from .trackers import Trackers
 from .writing import Writing
 
 
-def start(recipe: Recipe, folder: Path) -> None:
+def start(recipe: Recipe, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
     """Begin a new run."""
     with RunFolder(folder).new_run(recipe):
-        resume(recipe, folder)
+        resume(recipe, folder, callbacks)
 
 
-def start_or_continue(recipe: Recipe, folder: Path) -> None:
+def start_or_continue(recipe: Recipe, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
     """For launchers, which after a failure start the same command again."""
-    (resume if RunFolder(folder).begun() else start)(recipe, folder)
+    (resume if RunFolder(folder).begun() else start)(recipe, folder, callbacks)
 
 
-def resume(recipe: Recipe, folder: Path) -> None:
+def resume(recipe: Recipe, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
     """Continue the run in this folder from its newest complete checkpoint, exactly as if it had never stopped."""
     rewards = check_rewards(recipe.rewards)
     if recipe.evaluation.best and recipe.evaluation.best not in automatic(rewards):
@@ -60,7 +60,7 @@ def resume(recipe: Recipe, folder: Path) -> None:
     run_folder = RunFolder(folder)
     with waiting(f"loading {recipe.model.path}", quiet=distributed.rank() != 0):
         policy = make_policy(load_model(recipe.model), recipe, run_folder.adapter(), device=distributed.device())
-    Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, run_folder).run()
+    Run(Trainer(recipe, policy, rewards, prompts), evaluated_on, run_folder, callbacks).run()
 
 
 class Run:
