@@ -14,6 +14,7 @@ from mixgrpo.data.prompts import Prompt
 from runs import small_recipe
 
 
+@pytest.mark.long
 def test_every_algorithm_learns_from_the_same_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

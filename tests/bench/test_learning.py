@@ -41,6 +41,7 @@ def point(key: str, iterations: int, of: int, overall: float, seconds: float = 0
     }
 
 
+@pytest.mark.long
 def test_each_is_tuned_then_compared_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     entries = {name: replace(entry, tried=entry.tried[:1]) for name, entry in ENTRIES.items()}

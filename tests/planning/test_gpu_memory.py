@@ -156,6 +156,7 @@ def test_images_that_a_gpu_learns_from_at_a_time(prompts: int, gpus: int, change
     assert learned_per_gpu(recipe, gpus) == images * 12
 
 
+@pytest.mark.long
 def test_autocast_keeps_copies_of_the_weights_that_are_trained() -> None:
     changes = ["model.dtype=bfloat16", "tune_only=[]"]
     full, adapters = (trace(load_recipe("scenes", [*changes, f"tune={tune}"])) for tune in ("full", "lora"))
@@ -182,6 +183,7 @@ def test_the_smallest_changes_are_found() -> None:
     assert "no change is needed" in CliRunner().invoke(app, ["plan", "scenes", "--gpus", "1", "--fit"]).stdout
 
 
+@pytest.mark.long
 def test_the_base_is_quantized_where_adapters_alone_are_not_enough() -> None:
     def changed(changes: Sequence[str]) -> Recipe:
         return load_recipe("scenes", ["tune_only=[]", "tune=lora", "rollout.micro_batch=1", *changes])

@@ -71,6 +71,7 @@ def test_it_draws_nearly_what_the_whole_network_draws() -> None:
     assert 0 < (quantized - whole).norm() / whole.norm() < 0.05
 
 
+@pytest.mark.long
 def test_the_plan_knows_its_bytes() -> None:
     settings = recipe("speed.keep_text_encoders=true")
     planned = memory_of(trace(settings), settings, Layout(1, 1, "none"))

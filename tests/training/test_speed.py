@@ -47,6 +47,7 @@ def test_a_vae_in_another_layout_draws_the_same() -> None:
     torch.testing.assert_close(model.decode(latents), before, atol=1e-5, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
 def test_a_compiled_model_computes_the_same_for_any_number_of_rows() -> None:
     model = fresh_flux()
