@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixgrpo.report.page import page, write_report
-from mixgrpo.report.reading import differing, flat, read_run
+from mixgrpo.report.reading import differing, flat, movers, read_run
 from report_runs import made
 
 
@@ -27,6 +27,26 @@ def test_what_happened_is_read(tmp_path: Path) -> None:
 def test_recipes_are_compared_key_by_key(tmp_path: Path) -> None:
     recipes = [dict(flat({"a": 1, "b": {"c": [1, 2]}})), dict(flat({"a": 1, "b": {"c": [1]}, "d": None}))]
     assert differing(recipes) == ["b.c", "d"]
+
+
+def test_movers_are_the_prompts_that_changed_most() -> None:
+    scores = [(f"prompt {i}", 0.0, change) for i, change in enumerate([0.1, 0.0, -0.5, 0.9, None, -0.1, 0.3])]
+    per_prompt = [{"prompt": text, "base": {"a": low, "b": 9.0}, "tuned": {"a": high}} for text, low, high in scores]
+    assert [mover["prompt"][-1] for mover in movers(per_prompt, {"a": 2.0})] == ["3", "6", "0", "5", "2"]
+    assert movers(per_prompt, {"a": 2.0})[0] == {"prompt": "prompt 3", "before": 0.0, "after": 1.8}
+    many = [{"prompt": str(i), "base": {"a": 0.0}, "tuned": {"a": float(i - 20)}} for i in range(41)]
+    assert [mover["prompt"] for mover in movers(many, {"a": 1.0})] == [
+        "40",
+        "39",
+        "38",
+        "37",
+        "36",
+        "4",
+        "3",
+        "2",
+        "1",
+        "0",
+    ]
 
 
 def test_a_long_run_makes_a_small_page(tmp_path: Path) -> None:

@@ -59,9 +59,12 @@ def evaluate(
         recipe = RunFolder(run).load_recipe()
         drawn_by = processes or processes_for(count or recipe.evaluation.prompts)
         with together(drawn_by):
+            from mixgrpo.report.page import NAME, write_report
             from mixgrpo.runs.comparison import compare, print_comparison
 
             result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
+            if distributed.rank() == 0:
+                write_report([run], run / NAME)  # which has the intervals now
             if distributed.rank() == 0 and as_json:
                 typer.echo(json.dumps(result, indent=2))
             elif distributed.rank() == 0:

@@ -13,6 +13,7 @@ from mixgrpo.runs.progress import RECENT, TREND
 
 from .pictures import as_data, chosen
 
+_MOVERS = 5
 _CURVES = ("kl", "clip_fraction", "ratio_deviation", "first_ratio_error", "loss", "grad_norm", "learning_rate")
 
 
@@ -21,6 +22,7 @@ def read_run(path: Path) -> dict[str, Any]:
     folder = RunFolder(path)
     recipe = folder.load_recipe()
     lines, damaged = folder.lines()
+    compared = _compared(path)
     return {
         "name": path.resolve().name,
         "path": str(path),
@@ -33,7 +35,8 @@ def read_run(path: Path) -> dict[str, Any]:
         "window": [[line["window"][0], line["window"][-1]] if line["window"] else None for line in lines],
         "steps": recipe.grid.steps,
         "evaluations": [*_evaluations(folder)],
-        "compared": _compared(path),
+        "compared": compared.get("rewards"),
+        "movers": movers(compared.get("per_prompt", []), recipe.weights),
         "samples": [
             {"iteration": number, "image": as_data(file)} for number, file in chosen(folder.samples.glob("*.png"))
         ],
@@ -96,10 +99,29 @@ def _evaluations(folder: RunFolder) -> Iterator[dict[str, Any]]:
         yield json.loads(file.read_text(encoding="utf-8"))
 
 
-def _compared(path: Path) -> dict[str, Any] | None:
-    """What `mixgrpo eval` found, if it was asked: with intervals."""
+def _compared(path: Path) -> dict[str, Any]:
+    """What `mixgrpo eval` found; empty if it was not asked."""
     file = path / "comparison.json"
-    return json.loads(file.read_text(encoding="utf-8"))["rewards"] if file.is_file() else None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def movers(per_prompt: Sequence[Mapping[str, Any]], weights: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The prompts whose weighted rewards rose and fell most, the best first. Those that stayed are no movers."""
+
+    def total(scores: Mapping[str, float | None]) -> float | None:
+        known = [weight * score for name, weight in weights.items() if (score := scores.get(name)) is not None]
+        return sum(known) if len(known) == len(weights) else None
+
+    both = [(each["prompt"], total(each["base"]), total(each["tuned"])) for each in per_prompt]
+    moved = [
+        {"prompt": prompt, "before": before, "after": after}
+        for prompt, before, after in both
+        if before is not None and after is not None and before != after
+    ]
+    moved.sort(key=lambda mover: mover["before"] - mover["after"])
+    best, worst = moved[:_MOVERS], moved[max(_MOVERS, len(moved) - _MOVERS) :]
+    return [*best, *worst]
 
 
 def _environment(path: Path) -> dict[str, str]:

@@ -58,7 +58,7 @@ function headline(parent, run) {
 // Of one reward on one kind of held-out prompts: with an interval, if mixgrpo eval was asked.
 function gain(run, name, kind) {
   const found = run.compared?.[name]?.[kind]?.gain;
-  if (found) return `${signed(found.mean)} ± ${found.half_width.toFixed(3)}`;
+  if (found) return signed(found.mean) + (found.count > 1 ? ` ± ${found.half_width.toFixed(3)}` : "");
   const [before, now] = [run.evaluations[0], run.evaluations.at(-1)].map(e => e?.rewards[name]?.[kind]);
   return before === undefined || before === null || now === undefined || now === null ? "–" : signed(now - before);
 }
@@ -74,6 +74,13 @@ function kinds(parent) {
     pairs.map(pair => [...pair, ...ends(pair), ...evaluated.map(run => gain(run, ...pair))]));
   const known = evaluated.some(run => run.compared);
   add(parent, "p", known ? "± is the 95% interval of mixgrpo eval, prompt by prompt from the same noise." : "mixgrpo eval RUN adds 95% intervals.", {className: "quiet"});
+}
+
+function movers(parent, run) {
+  if (!run.movers.length) return;
+  add(parent, "h2", runs.length > 1 ? `Best and worst movers: ${run.name}` : "Best and worst movers");
+  table(parent, ["held-out prompt", "before", "after", "change"], run.movers.map(({prompt, before, after}) => [prompt, before, after, signed(after - before)]));
+  add(parent, "p", "By the weighted sum of the rewards that were trained on, from the same noise.", {className: "quiet"});
 }
 
 function smooth(values) {
@@ -198,6 +205,7 @@ const redraw = () => charts(place);
 controls(page, redraw);
 page.append(place);
 kinds(page);
+runs.forEach(run => movers(page, run));
 runs.forEach(run => samples(page, run));
 runs.forEach(run => said(page, run));
 recipes(page);

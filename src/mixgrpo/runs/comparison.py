@@ -1,5 +1,6 @@
 """Before and after: a run's tuned model against its base, on the evaluation prompts from the same noise."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,11 +75,28 @@ def compare(
         "seed": seed,
         "micro_batch": micro_batch,
         "rewards": {name: _per_kind(before.scores[name], after.scores[name], prompts) for name in rewards},
+        "per_prompt": _per_prompt(before, after, prompts),
     }
     if distributed.rank() == 0:
         save_image(picture_file, sheet(tiles, columns=4))
         write_json(run / "comparison.json", result)
     return result
+
+
+def _per_prompt(before: Evaluation, after: Evaluation, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    """None where a score failed."""
+    return [
+        {
+            "prompt": prompt.text,
+            "base": {name: _known(values[i].item()) for name, values in before.scores.items()},
+            "tuned": {name: _known(values[i].item()) for name, values in after.scores.items()},
+        }
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def _known(score: float) -> float | None:
+    return None if math.isnan(score) else score
 
 
 def _per_kind(before: Tensor, after: Tensor, prompts: Sequence[Prompt]) -> dict[str, dict[str, Any]]:
@@ -100,7 +118,7 @@ def print_comparison(result: dict[str, Any]) -> None:
                 str(gain["count"]),
                 f"{row['base']['mean']:.3f}",
                 f"{row['tuned']['mean']:.3f}",
-                f"{gain['mean']:+.3f} ± {gain['half_width']:.3f}",
+                f"{gain['mean']:+.3f}" + (f" ± {gain['half_width']:.3f}" if gain["count"] > 1 else ""),
             )
         console.print(table)
     console.print(f"before and after: {result['pictures']}")
