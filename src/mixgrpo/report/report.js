@@ -21,18 +21,20 @@ function add(parent, kind, text, attributes) {
 const css = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const number = (value, digits = 3) => value === null || value === undefined || Number.isNaN(value) ? "–" : Math.abs(value) >= 1000 ? value.toPrecision(4) : value.toFixed(digits);
 const same = value => Math.abs(value) < 0.0005;
-const signed = value => (same(value) ? "±" : value > 0 ? "+" : "−") + Math.abs(value).toFixed(3);
+const signed = value => (same(value) ? "" : value > 0 ? "+" : "−") + Math.abs(value).toFixed(3);
 const time = seconds => seconds >= 3600 ? `${Math.floor(seconds / 3600)} h ${Math.round(seconds % 3600 / 60)} min` : seconds >= 60 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds)} s`;
 const overall = (evaluation, name) => evaluation && evaluation.rewards[name] ? evaluation.rewards[name].overall : null;
+
+const numeric = cell => typeof cell === "number" || /^[+−]?\d[\d.]*( ± [\d.]+)?$/.test(cell ?? "");
 
 function table(parent, head, rows) {
   const made = add(add(parent, "div", undefined, {className: "scroll", tabIndex: 0}), "table");
   const first = add(add(made, "thead"), "tr");
-  head.forEach((text, i) => add(first, "th", text, {scope: "col", className: i && typeof (rows[0] || [])[i] === "number" ? "number" : ""}));
+  head.forEach((text, i) => add(first, "th", text, {scope: "col", className: numeric((rows[0] || [])[i]) ? "number" : ""}));
   const body = add(made, "tbody");
   for (const row of rows) {
     const line = add(body, "tr", undefined, {className: row.differs ? "differs" : ""});
-    for (const cell of row) add(line, "td", typeof cell === "number" ? number(cell) : cell ?? "–", {className: /^[+−±]?[\d–][\d.–]*( ± [\d.]+)?$/.test(typeof cell === "number" ? number(cell) : cell ?? "") ? "number" : ""});
+    for (const cell of row) add(line, "td", typeof cell === "number" ? number(cell) : cell ?? "–", {className: numeric(cell) ? "number" : ""});
   }
   return made;
 }
