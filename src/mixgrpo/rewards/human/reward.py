@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, PositiveFloat
 from mixgrpo.rewards.reward import Interactive
 
 from .ballot import Ballot
-from .page import served
+from .page import voting_page
 from .questions import Mode, questions, scores
 
 VOTES = "votes.jsonl"
@@ -34,7 +34,7 @@ class Human(Interactive):
                 "--processes 1, and without torchrun"
             )
         self._ballot = Ballot(folder / VOTES)
-        with served(self._ballot, self._mode, self._port) as address:
+        with voting_page(self._ballot, self._mode, self._port) as address:
             yield f"vote at {address}"
         self._ballot = None
 
