@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mixgrpo.report.live import live_page
 from mixgrpo.report.page import write_report
 from mixgrpo.runs.folder import RunFolder
 from report_runs import made
@@ -53,6 +54,22 @@ def test_axis_runs_and_samples_are_chosen(report: Path, opened: Open) -> None:
     slider.focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator("img.sheet").get_attribute("alt") == "before training"
+
+
+def test_a_live_page_follows_and_asks(tmp_path: Path, opened: Open, violations: Callable[[Any], list[str]]) -> None:
+    run = made(tmp_path / "run", 20)
+    folder = RunFolder(run)
+    with live_page(run, 0) as address:
+        page = opened(address)
+        page.get_by_text("20 of 20 iterations").wait_for()
+        folder.append({**folder.lines()[0][-1], "iteration": 20})
+        page.get_by_text("21 of 20 iterations").wait_for()
+        assert violations(page) == []
+        page.get_by_role("button", name="Evaluate now").click()
+        page.get_by_text("Asked for an evaluation").wait_for()
+        page.get_by_role("button", name="Stop after").click()
+        page.get_by_text("Asked to stop").wait_for()
+    assert {file.name for file in run.glob("request-*")} == {"request-evaluate", "request-stop"}
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path, opened: Open) -> None:

@@ -17,6 +17,7 @@ from .results import evaluate, export, sample
 from .serve import serve_reward
 from .show import models, plan, recipes
 from .train import BareRay, resume, train
+from .watch import watch
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -60,6 +61,7 @@ _COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
                 "torchrun --nproc-per-node 8 -m mixgrpo train RECIPE --out runs/mine",
             ),
         ),
+        ("watch", watch, ("mixgrpo watch runs/mine",)),
         ("resume", resume, ("mixgrpo resume runs/mine", "mixgrpo resume runs/mine iterations=200")),
     ],
     "After": [

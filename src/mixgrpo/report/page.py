@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from mixgrpo.runs.atomic import write_text
 
@@ -19,10 +20,15 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     write_text(out, page(runs))
 
 
-def page(runs: Sequence[Path]) -> str:
+def contents(runs: Sequence[Path]) -> dict[str, Any]:
     read = [read_run(run) for run in runs]
-    data = {"runs": read, "differing": differing([run["recipe"] for run in read])}
-    title = ", ".join(run["name"] for run in read)
+    return {"runs": read, "differing": differing([run["recipe"] for run in read])}
+
+
+def page(runs: Sequence[Path], live: bool = False) -> str:
+    """`live`: it asks for what is new, and has buttons."""
+    data = {"live": live, **contents(runs)}
+    title = ", ".join(run["name"] for run in data["runs"])
     parts = {
         "TITLE": html.escape(title),
         "STYLE": _file("uplot.min.css") + _file("style.css"),

@@ -1,5 +1,5 @@
 "use strict";
-const {runs, differing} = JSON.parse(document.getElementById("data").textContent);
+let {runs, differing, live} = JSON.parse(document.getElementById("data").textContent);
 // After Okabe and Ito's colours, which colour-blind people can tell apart.
 const COLOURS = {light: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#3d7fb8"], dark: ["#56b4e9", "#f0a030", "#3bbf94", "#e8a0c8", "#d6c64a", "#9bb8ff"]};
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -50,7 +50,7 @@ function headline(parent, run) {
     const now = overall(last, name), before = overall(first, name);
     if (now === null) continue;
     const card = add(cards, "div", undefined, {className: "card"});
-    add(card, "h3", name + (run.observed.includes(name) ? " (observed)" : ""));
+    add(card, "p", name + (run.observed.includes(name) ? " (observed)" : ""), {className: "name"});
     const known = last !== first && before !== null;
     add(card, "b", known ? signed(now - before) : number(now), {className: !known || same(now - before) ? "" : now > before ? "up" : "down"});
     add(card, "span", known ? `${number(before)} before, ${number(now)} after ${last.iteration} iterations, on held-out prompts` : "on held-out prompts, before training", {className: "quiet"});
@@ -198,21 +198,62 @@ function recipes(parent) {
   table(where, ["", ...runs.map(run => run.name)], facts.map(key => [key, ...runs.map(run => run.environment[key] ?? "–")]));
 }
 
-add(page, "h1", runs.map(run => run.name).join(", "));
-runs.forEach(run => { if (runs.length > 1) add(page, "h2", run.name); headline(page, run); });
-add(page, "h2", "Curves");
 const place = document.createElement("div");
 place.className = "charts";
 const redraw = () => charts(place);
-controls(page, redraw);
-page.append(place);
-kinds(page);
-runs.forEach(run => movers(page, run));
-runs.forEach(run => samples(page, run));
-runs.forEach(run => said(page, run));
-recipes(page);
-add(page, "h2", "Go on");
-add(page, "pre", runs.flatMap(({path}) => [`mixgrpo eval ${path}`, `mixgrpo export ${path} --checkpoint best`, `mixgrpo resume ${path} iterations=…`]).join("\n"), {tabIndex: 0});
-redraw();
+
+function render() {
+  page.replaceChildren();
+  add(page, "h1", runs.map(run => run.name).join(", "));
+  if (live) buttons(page);
+  runs.forEach(run => { if (runs.length > 1) add(page, "h2", run.name); headline(add(page, "div"), run); });
+  add(page, "h2", "Curves");
+  controls(page, redraw);
+  page.append(place);
+  kinds(page);
+  runs.forEach(run => movers(page, run));
+  runs.forEach(run => samples(page, run));
+  runs.forEach(run => said(page, run));
+  recipes(page);
+  add(page, "h2", "Go on");
+  add(page, "pre", runs.flatMap(({path}) => [`mixgrpo eval ${path}`, `mixgrpo export ${path} --checkpoint best`, `mixgrpo resume ${path} iterations=…`]).join("\n"), {tabIndex: 0});
+  redraw();
+}
+
+// What can be asked of a run that is going on.
+function buttons(parent) {
+  const keys = add(parent, "div", undefined, {className: "keys"});
+  for (const [what, text] of [["evaluate", "Evaluate now"], ["stop", "Stop after this iteration"]]) {
+    add(keys, "button", text, {type: "button"}).addEventListener("click", async () => {
+      const {asked} = await (await fetch(what, {method: "POST", body: "{}"})).json();
+      words.textContent = asked === "stop" ? "Asked to stop. It saves, and can be resumed." : "Asked for an evaluation after this iteration.";
+    });
+  }
+  const words = add(keys, "span", "", {className: "quiet", id: "asked"});
+  words.setAttribute("role", "status");
+}
+
+// New iterations change the curves and the first line; the page is built again when there is more than that.
+async function follow() {
+  for (let state = "";;) {
+    try {
+      const next = await (await fetch(`data?seen=${encodeURIComponent(state)}`)).json();
+      const more = ({evaluations, findings, compared}) => JSON.stringify([evaluations.length, findings.length, Boolean(compared)]);
+      const same = state && more(next.runs[0]) === more(runs[0]);
+      state = next.state;
+      ({runs, differing} = next);
+      if (!same) { render(); continue; }
+      const first = page.querySelector("h1 ~ div:not(.keys)");
+      first.replaceChildren();
+      headline(first, runs[0]);
+      redraw();
+    } catch {
+      await new Promise(again => setTimeout(again, 2000));
+    }
+  }
+}
+
+render();
+if (live) follow();
 new ResizeObserver(() => plots.forEach(({plot, card}) => plot.setSize({width: Math.max(220, card.clientWidth - 34), height: 180}))).observe(place);
 dark.addEventListener("change", redraw);

@@ -32,6 +32,7 @@ from .export import export
 from .folder import Best, RunFolder
 from .preflight import preflight
 from .progress import RECENT, Progress
+from .requests import heard
 from .stopping import StopRequests
 from .trackers import Trackers
 from .writing import Writing
@@ -172,7 +173,7 @@ class Run:
             self._make_up_for_a_cut_evaluation()
         # Also of a signal between two iterations: the one that is done is the last, or the one that has just begun.
         with self.stops.until("after this iteration"):
-            while trainer.iteration < recipe.iterations and not self.stops.anywhere():
+            while trainer.iteration < recipe.iterations and not self._stop_asked():
                 self._iterate()
         if trainer.iteration < recipe.iterations:
             for callback in self.callbacks:
@@ -193,7 +194,7 @@ class Run:
         self._finish_saving()
         done = trainer.iteration
         best = None
-        if self.evaluations.due_after(done):
+        if self.evaluations.due_after(done) or (done < recipe.iterations and self._evaluation_asked()):
             with suppress(EvaluationCut):
                 metrics["evaluation"] = self._evaluate_on_the_way()
                 best = self._better(done, metrics["evaluation"])
@@ -205,6 +206,16 @@ class Run:
             )
         if done % recipe.save.every == 0 or done == recipe.iterations or best:
             self._begin_to_save(best)
+
+    def _stop_asked(self) -> bool:
+        """By a signal, by Python, or from outside."""
+        if distributed.rank() == 0 and heard(self.folder.path, "stop"):
+            self.progress.say("stopping: it was asked for from outside")
+            self.stops.ask()
+        return self.stops.anywhere()
+
+    def _evaluation_asked(self) -> bool:
+        return distributed.anywhere(distributed.rank() == 0 and heard(self.folder.path, "evaluate"))
 
     def _preflight(self) -> bool:
         """False if it was asked to stop."""
