@@ -1,10 +1,11 @@
 """`mixgrpo watch`: the report of a run while it goes on."""
 
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mixgrpo.signals import raising
 
 from .arguments import RunPath
 from .errors import as_sentences
@@ -21,9 +22,8 @@ def watch(
     from mixgrpo.runs.folder import RunFolder
 
     with as_sentences(ValueError, OSError):
-        RunFolder(Path(run)).load_recipe()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with live_page(run, port) as address:
+        RunFolder(run).load_recipe()
+        with raising(), live_page(run, port) as address:
             typer.echo(f"watch {run} at {address}")
             try:
                 signal.pause()
