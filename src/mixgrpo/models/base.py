@@ -97,6 +97,10 @@ class PipelineModel:
         return device
 
     @property
+    def guidance(self) -> float:
+        return self.adapter.default_guidance if self.guidance_scale is None else self.guidance_scale
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         return self.adapter.latent_shape(self)
 
@@ -153,6 +157,8 @@ class Adapter:
 
     guidance: str
     """How it is guided, in words."""
+    default_guidance: float
+    """The scale of the stock pipeline."""
     lora_targets: tuple[str, ...]
     blocks: tuple[str, ...]
     size_multiple: Callable[[DiffusionPipeline], int]

@@ -13,8 +13,6 @@ from .base import Adapter, PipelineModel
 from .common import JOINT_ATTENTION, packed_shape, patch_multiple, patches, pixels, scaled, timestep, unpacked
 from .scheduler import packed_grid
 
-_DEFAULT_GUIDANCE = 3.5
-
 
 def _check(model: PipelineModel) -> None:
     if model.guidance_scale is not None and not model.pipeline.transformer.config.guidance_embeds:
@@ -39,8 +37,7 @@ def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Cond
     transformer = model.pipeline.transformer
     guidance = None
     if transformer.config.guidance_embeds:
-        scale = _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
-        guidance = torch.full((len(x),), scale, device=x.device)
+        guidance = torch.full((len(x),), model.guidance, device=x.device)
     velocity: Tensor = transformer(
         hidden_states=x.to(transformer.dtype),
         timestep=timestep(sigma, transformer.dtype) / 1000,
@@ -61,6 +58,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 FLUX = Adapter(
     guidance="an input of the network",
+    default_guidance=3.5,
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks", "single_transformer_blocks"),
     size_multiple=patch_multiple,

@@ -18,13 +18,9 @@ from .base import Adapter, PipelineModel
 from .common import JOINT_ATTENTION, guided, patch_multiple, patches, pixels, timestep
 from .scheduler import even, scheduler_grid
 
-_DEFAULT_GUIDANCE = 4.0
-
 
 def _guidance(model: PipelineModel) -> float:
-    if model.pipeline.config.is_distilled:
-        return 1.0
-    return _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
+    return 1.0 if model.pipeline.config.is_distilled else model.guidance
 
 
 def _check(model: PipelineModel) -> None:
@@ -102,6 +98,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 FLUX_2_KLEIN = Adapter(
     guidance="two calls; none if distilled",
+    default_guidance=4.0,
     lora_targets=(*JOINT_ATTENTION, "to_qkv_mlp_proj"),
     blocks=("transformer_blocks", "single_transformer_blocks"),
     size_multiple=patch_multiple,

@@ -13,16 +13,11 @@ from .base import Adapter, PipelineModel
 from .common import JOINT_ATTENTION, guided, packed_shape, patch_multiple, patches, pixels, timestep, unpacked
 from .scheduler import packed_grid
 
-_DEFAULT_GUIDANCE = 4.0
 _NEGATIVE_PROMPT = " "
 
 
-def _guidance(model: PipelineModel) -> float:
-    return _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
-
-
 def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    return {"true_cfg_scale": _guidance(model), "negative_prompt": _NEGATIVE_PROMPT}
+    return {"true_cfg_scale": model.guidance, "negative_prompt": _NEGATIVE_PROMPT}
 
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
@@ -37,11 +32,11 @@ def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
 
 def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
     conditional = _predict(model, x, sigma, conditioning.per_prompt)
-    if _guidance(model) <= 1:
+    if model.guidance <= 1:
         return conditional
     # The two texts differ in length, so they take two calls.
     negative = {name: tensor.expand(len(x), *tensor.shape[1:]) for name, tensor in conditioning.common.items()}
-    velocity = guided(_predict(model, x, sigma, negative), conditional, _guidance(model))
+    velocity = guided(_predict(model, x, sigma, negative), conditional, model.guidance)
     return velocity * (_token_norm(conditional) / _token_norm(velocity))
 
 
@@ -75,6 +70,7 @@ def _token_norm(velocity: Tensor) -> Tensor:
 
 QWEN_IMAGE = Adapter(
     guidance="two calls",
+    default_guidance=4.0,
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks",),
     size_multiple=patch_multiple,

@@ -15,8 +15,6 @@ from .base import Adapter, PipelineModel
 from .common import JOINT_ATTENTION, guided, pixels, scaled, timestep
 from .scheduler import mu_by_tokens, scheduler_grid
 
-_DEFAULT_GUIDANCE = 7.0
-
 
 def _size_multiple(pipeline: DiffusionPipeline) -> int:
     multiple: int = pipeline.vae_scale_factor * pipeline.patch_size
@@ -35,12 +33,8 @@ def _grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
     return scheduler_grid(scheduler, num_steps, mu_by_tokens(scheduler, tokens), sigmas=None)
 
 
-def _guidance(model: PipelineModel) -> float:
-    return _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
-
-
 def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    return {"guidance_scale": _guidance(model)}
+    return {"guidance_scale": model.guidance}
 
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
@@ -56,13 +50,13 @@ def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
 
 def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
     prompt = conditioning.per_prompt
-    if _guidance(model) <= 1:
+    if model.guidance <= 1:
         return _predict(model, x, sigma, prompt["embeds"], prompt["pooled"])
     empty = {name: tensor.expand_as(prompt[name]) for name, tensor in conditioning.common.items()}
     embeds, pooled = (torch.cat([empty[name], prompt[name]]) for name in ("embeds", "pooled"))
     both = _predict(model, torch.cat([x, x]), torch.cat([sigma, sigma]), embeds, pooled)
     unconditional, conditional = both.chunk(2)
-    return guided(unconditional, conditional, _guidance(model))
+    return guided(unconditional, conditional, model.guidance)
 
 
 def _predict(model: PipelineModel, x: Tensor, sigma: Tensor, embeds: Tensor, pooled: Tensor) -> Tensor:
@@ -84,6 +78,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 STABLE_DIFFUSION_3 = Adapter(
     guidance="two rows of one call",
+    default_guidance=7.0,
     lora_targets=JOINT_ATTENTION,
     blocks=("transformer_blocks",),
     size_multiple=_size_multiple,

@@ -18,15 +18,9 @@ from .base import Adapter, PipelineModel
 from .common import guided, patch_multiple, patches, pixels, scaled
 from .scheduler import even, mu_by_tokens, scheduler_grid
 
-_DEFAULT_GUIDANCE = 5.0
-
-
-def _guidance(model: PipelineModel) -> float:
-    return _DEFAULT_GUIDANCE if model.guidance_scale is None else model.guidance_scale
-
 
 def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    return {"guidance_scale": _guidance(model)}
+    return {"guidance_scale": model.guidance}
 
 
 def _latent_shape(model: PipelineModel) -> tuple[int, ...]:
@@ -57,11 +51,11 @@ def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
 
 def _velocity(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:
     texts = _texts(conditioning.per_prompt)
-    if _guidance(model) <= 0:
+    if model.guidance <= 0:
         return _predict(model, x, sigma, texts)
     empty = _texts(conditioning.common) * len(x)
     conditional, unconditional = _predict(model, torch.cat([x, x]), torch.cat([sigma, sigma]), texts + empty).chunk(2)
-    return guided(unconditional, conditional, 1 + _guidance(model))
+    return guided(unconditional, conditional, 1 + model.guidance)
 
 
 def _texts(padded: dict[str, Tensor]) -> list[Tensor]:
@@ -85,6 +79,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 
 Z_IMAGE = Adapter(
     guidance="two rows of one call, 0 is off",
+    default_guidance=5.0,
     lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
     blocks=("noise_refiner", "context_refiner", "layers"),
     size_multiple=patch_multiple,
