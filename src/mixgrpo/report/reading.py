@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixgrpo.recipe.schema import Recipe
-from mixgrpo.runs.diagnosis import FINDINGS
+from mixgrpo.runs.diagnosis import diagnose
 from mixgrpo.runs.folder import RunFolder
 from mixgrpo.runs.progress import RECENT, TREND
 
@@ -133,9 +133,8 @@ def _findings(lines: Sequence[dict[str, Any]], recipe: Recipe) -> Iterator[dict[
     """As they were said during the run: every ten iterations, of those before."""
     for end in range(TREND, len(lines) + 1, TREND):
         recent = lines[max(0, end - RECENT) : end]
-        for name, check in FINDINGS.items():
-            if said := check(recent, recipe):
-                yield {"iteration": lines[end - 1]["iteration"] + 1, "name": name, "text": said}
+        for name, said in diagnose(recent, recipe).items():
+            yield {"iteration": lines[end - 1]["iteration"] + 1, "name": name, "text": said}
 
 
 def _failures(lines: Sequence[Mapping[str, Any]], recipe: Recipe, damaged: int) -> list[str]:

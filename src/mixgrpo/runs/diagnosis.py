@@ -13,9 +13,9 @@ _EXPLODED = 100.0  # times the usual gradient
 _USUAL_AFTER = 5  # iterations
 
 
-def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> list[str]:
-    """Every finding that applies, from what makes training pointless to what makes it slow."""
-    return [finding for finding in (check(recent, recipe) for check in FINDINGS.values()) if finding]
+def diagnose(recent: Sequence[dict[str, Any]], recipe: Recipe) -> dict[str, str]:
+    """Every finding that applies, by name, from what makes training pointless to what makes it slow."""
+    return {name: said for name, check in FINDINGS.items() if (said := check(recent, recipe))}
 
 
 def _mismatch(recent: Sequence[dict[str, Any]], recipe: Recipe) -> str:

@@ -52,8 +52,8 @@ class Progress:
             if again or failed:
                 self.say(f"      {name}: {again} scores retried, {failed} failed and left out. {why}".rstrip())
         if (metrics["iteration"] + 1) % TREND == 0:
-            for finding in diagnose(recent, self._recipe):
-                self.say(f"      {finding}")
+            for name, finding in diagnose(recent, self._recipe).items():
+                self.say(f"      {name}: {finding}")
 
     def evaluated(self, iteration: int, result: dict[str, dict[str, float]], seconds: float) -> None:
         means = "  ".join(f"{name} {kinds['overall']:.3f}" for name, kinds in result.items())
