@@ -11,10 +11,11 @@ from mixgrpo import api
 from mixgrpo.cli.main import app
 from mixgrpo.recipe.keys import Key, keys, kinds_of, sections
 from mixgrpo.recipe.load import description_of, shipped_recipes
-from mixgrpo.reference.entries import of_reward, words
+from mixgrpo.reference.entries import of_reward
 from mixgrpo.rewards.registry import REWARDS
 from mixgrpo.runs.callbacks import Callback
 from mixgrpo.runs.diagnosis import FINDINGS
+from mixgrpo.section import one_line
 from mixgrpo.training.meanings import METRICS
 
 
@@ -131,7 +132,7 @@ def metrics() -> str:
             "Every ten iterations a run says what its last metrics mean, if something is wrong.",
             table(
                 ["finding", "meaning, and what to do"],
-                ([f"`{name}`", words(inspect.getdoc(check))] for name, check in FINDINGS.items()),
+                ([f"`{name}`", one_line(inspect.getdoc(check))] for name, check in FINDINGS.items()),
             ),
         ]
     )
@@ -148,7 +149,7 @@ def command_line() -> str:
         rows = ([f"`{shown}`", meaning] for shown, meaning in [*arguments, *options])
         parts += [
             f"## {name}",
-            words(command.help),
+            one_line(command.help),
             f"```\n{usage}\n```",
             table(["argument or option", "meaning"], rows),
         ]
@@ -175,7 +176,7 @@ def python() -> str:
         _described("MixGRPOConfig", api.MixGRPOConfig),
         "The keywords are the [sections of a recipe](recipe.md).",
         _described("MixGRPOTrainer", api.MixGRPOTrainer),
-        words(inspect.getdoc(api.MixGRPOTrainer.__init__)),
+        one_line(inspect.getdoc(api.MixGRPOTrainer.__init__)),
         _members(api.MixGRPOTrainer),
         _described("Callback", Callback),
         _members(Callback),
@@ -187,7 +188,7 @@ def _described(name: str, kind: type) -> str:
     signature = inspect.signature(kind)
     plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     shown = signature.replace(parameters=plain, return_annotation=signature.empty)
-    return f"## {name}\n\n```python\n{name}{shown}\n```\n\n{words(inspect.getdoc(kind))}"
+    return f"## {name}\n\n```python\n{name}{shown}\n```\n\n{one_line(inspect.getdoc(kind))}"
 
 
 def _members(kind: type) -> str:
@@ -196,10 +197,10 @@ def _members(kind: type) -> str:
         if name.startswith("_"):
             continue
         if isinstance(member, property):
-            rows.append([f"`{name}`", words(inspect.getdoc(member))])
+            rows.append([f"`{name}`", one_line(inspect.getdoc(member))])
         elif inspect.isfunction(member):
             shown = ", ".join(list(inspect.signature(member).parameters)[1:])
-            rows.append([f"`{name}({shown})`", words(inspect.getdoc(member))])
+            rows.append([f"`{name}({shown})`", one_line(inspect.getdoc(member))])
     return table(["member", "meaning"], rows)
 
 

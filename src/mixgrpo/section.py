@@ -41,6 +41,11 @@ def readable(name: str) -> str:
     return name if len(name) <= _MOST_CHARACTERS else f"{name[:_MOST_CHARACTERS]}..."
 
 
+def one_line(text: str | None) -> str:
+    """A docstring without its line breaks."""
+    return " ".join((text or "").split())
+
+
 def is_text(text: str) -> bool:
     """Without NUL and halves of surrogate pairs, which no file or tokenizer takes."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

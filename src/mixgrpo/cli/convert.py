@@ -36,11 +36,7 @@ def convert(
         int | None, typer.Option(min=1, help="Processes, where the file counts by them and does not say how many.")
     ] = None,
 ) -> None:
-    """Make a recipe of another trainer's settings, and say of every key what became of it.
-
-    Examples: mixgrpo convert finetune_flux_grpo.sh --out recipe.yaml;
-    mixgrpo convert config/grpo.py:geneval_sd3
-    """
+    """Make a recipe of another trainer's settings, and say of every key what became of it."""
     if source not in ("auto", *get_args(Source)):
         refuse(f"--from {source}: must be auto, {', '.join(get_args(Source))}")
     if out is not None and out.exists():

@@ -4,9 +4,12 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mixgrpo.runs.doctor import Observation
 
 _COLUMN = 26
 
@@ -21,7 +24,7 @@ def doctor(
     where something is broken. Uses no network.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported
-    from mixgrpo.runs.doctor import Observation, observations
+    from mixgrpo.runs.doctor import observations
 
     seen: list[Observation] = []
     quiet = False
@@ -52,10 +55,7 @@ def _quiet() -> None:
         quiet_libraries()
 
 
-def _show(each: object, first: bool) -> None:
-    from mixgrpo.runs.doctor import Observation
-
-    assert isinstance(each, Observation)
+def _show(each: "Observation", first: bool) -> None:
     if first:
         typer.echo(f"{each.part}")
     typer.echo(f"  {each.state:<8}{each.what:<{_COLUMN}}{each.detail}")

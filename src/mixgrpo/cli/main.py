@@ -48,7 +48,11 @@ _COMMANDS: dict[str, list[tuple[str, Callable[..., None], tuple[str, ...]]]] = {
             ("mixgrpo plan scenes window.size=2", "mixgrpo plan flux-dev-hpdv2 --gpus 1 --gpu-memory 24GB --fit"),
         ),
         ("explain", explain, ("mixgrpo explain window.size", "mixgrpo explain clip_fraction")),
-        ("convert", convert, ("mixgrpo convert finetune_flux_grpo.sh --out mine.yaml",)),
+        (
+            "convert",
+            convert,
+            ("mixgrpo convert finetune_flux_grpo.sh --out mine.yaml", "mixgrpo convert config/grpo.py:geneval_sd3"),
+        ),
     ],
     "Train": [
         (

@@ -63,12 +63,13 @@ def evaluate(
             from mixgrpo.runs.comparison import compare, print_comparison
 
             result = compare(run, count=count, steps=steps, seed=seed, checkpoint=checkpoint)
-            if distributed.rank() == 0:
-                write_report([run], run / NAME)  # which has the intervals now
-            if distributed.rank() == 0 and as_json:
+            if distributed.rank() != 0:
+                return
+            if as_json:
                 typer.echo(json.dumps(result, indent=2))
-            elif distributed.rank() == 0:
+            else:
                 print_comparison(result)
+            write_report([run], run / NAME)  # which has the intervals now
 
 
 def export(

@@ -5,7 +5,6 @@ T5-XXL alone would hold 9 GiB during a whole run. A network that only draws may 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -31,16 +30,15 @@ def rest(modules: Sequence[nn.Module], device: torch.device) -> None:
 @contextmanager
 def in_place(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """On the device. What waits elsewhere is copied there and, because it is frozen, not copied back."""
-    if all(tensor.device.type == device.type for _, _, tensor in _tensors(_parts(modules))):
+    waiting = [*_tensors(_parts(modules))]
+    if all(tensor.device.type == device.type for _, _, tensor in waiting):
         yield
         return
-    waiting = [*_tensors(_parts(modules))]
-    replace_tensors(modules, lambda tensor: tensor.to(device, non_blocking=True))
+    _bring(waiting, device)
     try:
         yield
     finally:
-        for module, name, tensor in waiting:
-            setattr(module, name, tensor)
+        _leave(waiting)
 
 
 def bring_block_by_block(network: nn.Module, lists: Sequence[str], device: torch.device) -> None:
@@ -58,16 +56,18 @@ def _bring_when_called(block: nn.Module, device: torch.device) -> None:
     parameters, which the device without memory, on which this is tested, does not allow.
     """
     waiting = [*_tensors(block.modules())]
+    block.register_forward_pre_hook(lambda *_: _bring(waiting, device))
+    block.register_forward_hook(lambda *_: _leave(waiting))
 
-    def bring(*_: Any) -> None:
-        _replace(waiting, lambda tensor: tensor.to(device, non_blocking=True))
 
-    def leave(*_: Any) -> None:
-        for part, name, tensor in waiting:
-            setattr(part, name, tensor)
+def _bring(waiting: Iterable[_Place], device: torch.device) -> None:
+    _replace(waiting, lambda tensor: tensor.to(device, non_blocking=True))
 
-    block.register_forward_pre_hook(bring)
-    block.register_forward_hook(leave)
+
+def _leave(waiting: Iterable[_Place]) -> None:
+    """What waits elsewhere is in its place again; the copies go."""
+    for part, name, tensor in waiting:
+        setattr(part, name, tensor)
 
 
 def replace_tensors(modules: Sequence[nn.Module], other: Callable[[Tensor], Tensor]) -> None:

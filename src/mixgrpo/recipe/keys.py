@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from mixgrpo.rewards.entry import RewardConfig
 from mixgrpo.sampling.window import WindowStrategy
-from mixgrpo.section import alternatives
+from mixgrpo.section import alternatives, one_line
 
 from .objectives import OBJECTIVES
 from .schema import Recipe
@@ -60,7 +60,7 @@ def sections() -> dict[str, str]:
 def kinds_of(section: str) -> dict[str, str]:
     """The kinds of a section, and what each does."""
     _, kinds = TAGGED.get(section, ("", {}))
-    meanings = {name: _words(kind.__doc__) for name, kind in kinds.items()}
+    meanings = {name: one_line(kind.__doc__) for name, kind in kinds.items()}
     return {name: meaning if [*meanings.values()].count(meaning) == 1 else "" for name, meaning in meanings.items()}
 
 
@@ -74,14 +74,14 @@ def _keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[Key]:
         elif (nested := _section(name, field)) is not None:
             yield from _keys_of(nested, f"{path}.")
         else:
-            yield Key(path, _type(field), _default(field), _words(field.description))
+            yield Key(path, _type(field), _default(field), one_line(field.description))
 
 
 def _keys_of_kinds(section: str) -> Iterator[Key]:
     """The key that decides comes first. What it says of several kinds is said there."""
     tag, kinds = TAGGED[section]
     default = Recipe.model_fields[section].default
-    said = _words(type(default).model_fields[tag].description)
+    said = one_line(type(default).model_fields[tag].description)
     yield Key(
         f"{section}.{tag}", alternatives(kinds), getattr(default, tag), said or "Decides which other keys it has."
     )
@@ -99,10 +99,6 @@ def _section(name: str, field: FieldInfo) -> type[BaseModel] | None:
     if name in TAGGED:
         return next(iter(TAGGED[name][1].values()))
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _words(text: str | None) -> str:
-    return " ".join((text or "").split())
 
 
 def _default(field: FieldInfo) -> str:

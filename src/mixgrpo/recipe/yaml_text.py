@@ -14,7 +14,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from mixgrpo.section import is_text, readable
+from mixgrpo.section import is_text, one_line, readable
 
 from .errors import RecipeError
 
@@ -46,7 +46,7 @@ def parse_yaml(text: str, what: str) -> Any:
     try:
         value = yaml.load(io.StringIO(text))
     except (YAMLError, ValueError) as error:
-        raise RecipeError(f"{what}: not valid YAML: {_one_line(str(error))}") from None
+        raise RecipeError(f"{what}: not valid YAML: {_without_advice(str(error))}") from None
     check_values(value, what)
     return value
 
@@ -87,7 +87,7 @@ def check_values(value: Any, what: str) -> None:
         raise RecipeError(f"{what}: a number of {value.bit_length()} bits: must have at most {_MOST_BITS}")
 
 
-def _one_line(text: str) -> str:
-    """Without the libraries' advice to programmers."""
+def _without_advice(text: str) -> str:
+    """The library's error on one line, without what it advises to programmers."""
     advice = re.compile(r"To suppress this check.*|; use sys\.set_int_max_str_digits.*", re.DOTALL)
-    return readable(" ".join(advice.sub("", text).split()))
+    return readable(one_line(advice.sub("", text)))

@@ -1,6 +1,7 @@
 """The entry of each name: keys and sections of a recipe, metrics, findings of the diagnosis, rewards."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixgrpo.recipe.keys import Key, keys, kinds_of, sections
@@ -8,6 +9,7 @@ from mixgrpo.recipe.type_words import as_yaml, in_words
 from mixgrpo.rewards.options import option_fields
 from mixgrpo.rewards.registry import REWARDS, factory_of
 from mixgrpo.runs.diagnosis import FINDINGS
+from mixgrpo.section import one_line
 from mixgrpo.training.meanings import METRICS
 
 
@@ -23,11 +25,12 @@ class Entry:
 
 def entries() -> list[Entry]:
     """A name may have several: `objective.weighting` has a default of its own in each objective."""
+    known = keys()
     return [
-        *(of_key(key) for key in keys()),
-        *(_of_section(name, meaning) for name, meaning in sections().items()),
+        *map(of_key, known),
+        *(_of_section(name, meaning, known) for name, meaning in sections().items()),
         *(Entry(name, "a metric", meaning) for name, meaning in METRICS.items()),
-        *(Entry(name, "a finding", words(inspect.getdoc(check))) for name, check in FINDINGS.items()),
+        *(Entry(name, "a finding", one_line(inspect.getdoc(check))) for name, check in FINDINGS.items()),
         *map(of_reward, REWARDS),
     ]
 
@@ -46,14 +49,10 @@ def of_reward(name: str) -> Entry:
         (option, in_words(kind) + ("" if default in (..., None) else f"; default {as_yaml(default)}"))
         for option, (kind, default) in option_fields(factory).items()
     ]
-    return Entry(name, "a reward", words(inspect.getdoc(factory)), tuple(details))
+    return Entry(name, "a reward", one_line(inspect.getdoc(factory)), tuple(details))
 
 
-def words(text: str | None) -> str:
-    return " ".join((text or "").split())
-
-
-def _of_section(name: str, meaning: str) -> Entry:
+def _of_section(name: str, meaning: str, known: Sequence[Key]) -> Entry:
     kinds = [(kind, what) for kind, what in kinds_of(name).items() if what]
-    own = dict.fromkeys(key.name for key in keys() if key.name.startswith(f"{name}."))
+    own = dict.fromkeys(key.name for key in known if key.name.startswith(f"{name}."))
     return Entry(name, "a section of a recipe", meaning, (*kinds, ("keys", ", ".join(own))))

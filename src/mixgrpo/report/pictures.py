@@ -9,6 +9,7 @@ from PIL import Image
 
 _MOST = 12  # sheets
 _WIDEST = 1100  # pixels
+_LARGEST = 150_000  # bytes of a sheet that is kept as it is
 _QUALITY = 82
 
 
@@ -23,13 +24,14 @@ def chosen(files: Iterable[Path]) -> list[tuple[int, Path]]:
 def as_data(file: Path) -> str:
     """A sheet of a few images keeps its pixels; a large one becomes a JPEG."""
     with Image.open(file) as image:
+        if image.width <= _WIDEST and file.stat().st_size < _LARGEST:
+            return _data("png", file.read_bytes())
         picture = image.convert("RGB")
-    small = picture.width <= _WIDEST and file.stat().st_size < 150_000
-    if not small:
-        picture.thumbnail((_WIDEST, 4 * _WIDEST))
-    out, kind = io.BytesIO(), "png" if small else "jpeg"
-    if small:
-        out.write(file.read_bytes())
-    else:
-        picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
-    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
+    picture.thumbnail((_WIDEST, 4 * _WIDEST))
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return _data("jpeg", out.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

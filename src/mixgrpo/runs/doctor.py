@@ -198,12 +198,11 @@ def _package(requirement: Requirement) -> Observation:
 def _reward(name: str) -> Observation:
     from mixgrpo.rewards.entry import RewardConfig
     from mixgrpo.rewards.options import option_fields
-    from mixgrpo.rewards.registry import REWARDS, find_reward
+    from mixgrpo.rewards.registry import factory_of, find_reward
     from mixgrpo.rewards.reward import Checkable
 
     try:
-        module, _, function = REWARDS[name].partition(":")
-        fields = option_fields(getattr(import_module(module), function))
+        fields = option_fields(factory_of(name))
         required = [option for option, (_, default) in fields.items() if default is ...]
         if required:
             return Observation("rewards", name, "ok", f"can run; needs the options {', '.join(required)}")
