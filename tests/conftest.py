@@ -33,12 +33,14 @@ def tiny_model(name: str) -> FlowModel:
             return adapt(pipelines.sd3(), height=32, width=24, guidance_scale=4.5, max_sequence_length=48)
         case "qwen_image":
             return adapt(pipelines.qwen_image(), height=32, width=24, guidance_scale=4.0)
+        case "qwen_image_21":
+            return adapt(pipelines.qwen_image_21(), height=64, width=32, guidance_scale=4.0)
         case "flux2_klein":
             return adapt(pipelines.flux2_klein(), height=32, width=24, guidance_scale=4.0, max_sequence_length=96)
     return adapt(pipelines.z_image(), height=32, width=24, guidance_scale=4.0, max_sequence_length=96)
 
 
-@pytest.fixture(params=["flux", "sd3", "qwen_image", "flux2_klein", "z_image"])
+@pytest.fixture(params=["flux", "sd3", "qwen_image", "qwen_image_21", "flux2_klein", "z_image"])
 def model(request: pytest.FixtureRequest) -> FlowModel:
     """Each supported model in turn, with guidance on: real adapters over tiny pipelines, built once."""
     return tiny_model(request.param)

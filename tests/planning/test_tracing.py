@@ -8,7 +8,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import pipelines
 from mixgrpo.data.prompts import prompts_of
-from mixgrpo.models.load import load_model
+from mixgrpo.models.load import adapt, load_model
+from mixgrpo.planning.sized import refuse_what_reads_values
 from mixgrpo.planning.tracing import trace
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
@@ -74,3 +75,8 @@ def test_decoding_in_parts_takes_less_memory(setting: str) -> None:
     recipe = load_recipe("scenes", changes)
     at_once, parts = (trace(recipe).decode, trace(load_recipe("scenes", [*changes, f"model.{setting}=true"])).decode)
     assert parts.peak(ROWS) < 0.6 * at_once.peak(ROWS)
+
+
+def test_a_network_that_reads_values_is_refused() -> None:
+    with pytest.raises(ValueError, match="QwenImage21Pipeline cannot be planned: its network reads"):
+        refuse_what_reads_values(adapt(pipelines.qwen_image_21(), 32, 32))

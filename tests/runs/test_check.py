@@ -12,6 +12,9 @@ from mixgrpo.cli.main import app
 from mixgrpo.models import load
 from mixgrpo.models.base import PipelineModel
 from mixgrpo.models.flux import FLUX
+from mixgrpo.models.load import adapted
+from mixgrpo.recipe.sections import ModelConfig
+from mixgrpo.runs.check import check_loaded
 from mixgrpo.sampling.field import Conditioning
 
 FINDINGS = [
@@ -37,6 +40,14 @@ def test_a_supported_model_passes(make: pipelines.Make, tmp_path: Path) -> None:
     assert "NO" not in said
     for finding in FINDINGS:
         assert f"ok  {finding}" in said
+
+
+def test_qwen_image_21_passes() -> None:
+    """Not from a folder: its stock processor needs torchvision."""
+    settings = ModelConfig(path="qwen-image-2.1", dtype="float32", height=64, width=32, guidance_scale=4.0)
+    found = [*check_loaded(settings, lambda: adapted(pipelines.qwen_image_21(), settings))]
+    assert [finding.what for finding in found if not finding.ok] == []
+    assert {*FINDINGS} <= {finding.what for finding in found}
 
 
 def _backwards(model: PipelineModel, x: Tensor, sigma: Tensor, conditioning: Conditioning) -> Tensor:

@@ -2,18 +2,22 @@
 
 import string
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
@@ -32,6 +36,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -148,6 +154,73 @@ def qwen_image() -> QwenImagePipeline:
     )
 
 
+class TextProcessor:
+    """What the pipeline asks of Qwen3VLProcessor for a text. That one cannot be made without torchvision."""
+
+    def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, text: list[str], **options: Any) -> Any:
+        return self.tokenizer(text, **options)
+
+    def apply_chat_template(self, messages: list[dict[str, Any]], **_: object) -> list[list[int]]:
+        (message,) = messages
+        text = f"<|im_start|>{message['role']}\n{message['content'][0]['text']}<|im_end|>\n"
+        ids: list[int] = self.tokenizer(text).input_ids
+        return [ids]
+
+
+def qwen_image_21(sample_sigmas: list[float] | None = None) -> QwenImage21Pipeline:
+    torch.manual_seed(0)
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )
+    text_config = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rope_scaling": {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True},
+    }
+    vision_config = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    vae = AutoencoderKLQwenImage21(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1, 2, 2],
+        num_res_blocks=1,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.5, 1.0, 2.0],
+    )
+    return QwenImage21Pipeline(
+        transformer=_shaken(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9),
+        vae=vae,
+        text_encoder=Qwen3VLForConditionalGeneration(
+            Qwen3VLConfig(text_config=text_config, vision_config=vision_config)
+        ),
+        processor=TextProcessor(_qwen_tokenizer()),
+        sample_sigmas=sample_sigmas,
+    )
+
+
 def flux2_klein(is_distilled: bool = False) -> Flux2KleinPipeline:
     torch.manual_seed(0)
     transformer = Flux2Transformer2DModel(
@@ -215,7 +288,7 @@ def _qwen3_config(layers: int) -> Qwen3Config:
 
 
 def _qwen_tokenizer() -> Qwen2Tokenizer:
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>"]
     vocab = {token: i for i, token in enumerate([*byte_letters(), *special])}
     tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[], padding_side="right", additional_special_tokens=special[1:])
     tokenizer.chat_template = (

@@ -12,7 +12,7 @@ from mixgrpo.recipe.load import description_of, shipped_recipes
 from mixgrpo.recipe.plan_view import plan_as_json, print_plan
 
 from .arguments import Overrides, RecipeName, loaded
-from .errors import refuse
+from .errors import refuse, training_errors
 
 # What FLUX.1's network reached on an H200 in bfloat16, with LoRA at 720 x 720: 346 in the rollout, 306 in the update.
 _TFLOPS = 300.0
@@ -79,7 +79,8 @@ def plan(
     if gpus is not None:
         machine = (gpus, _bytes(gpu_memory), per_machine)
         rates = (tflops * 1e12, *(gbps * 1e9 / 8 for gbps in (link_gbps, network_gbps, bus_gbps)))
-        shown["per_gpu"] = _on_gpus(recipe, overrides or [], machine, rates, fit, as_json)
+        with training_errors():
+            shown["per_gpu"] = _on_gpus(recipe, overrides or [], machine, rates, fit, as_json)
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
 

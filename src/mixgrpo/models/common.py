@@ -1,7 +1,7 @@
 """Small things that several adapters share."""
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderKLQwenImage, DiffusionPipeline
 from torch import Tensor
 
 from .base import PipelineModel
@@ -53,6 +53,22 @@ def scaled(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return result
 
 
+def unnormalized(vae: AutoencoderKLQwenImage, latents: Tensor) -> Tensor:
+    """Undo the VAE's mean and standard deviation of each channel. Latents [N, channels, frames, rows, columns]."""
+    mean, std = (
+        torch.tensor(values, device=latents.device).view(1, -1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return latents * std + mean
+
+
 def pixels(images: Tensor) -> Tensor:
     """A VAE's output in [-1, 1] as images of one frame in [0, 1]."""
     return (images.float() / 2 + 0.5).clamp(0, 1)[:, None]
+
+
+def on_white(images: Tensor) -> Tensor:
+    """The RGBA output of a VAE on white."""
+    rgba = pixels(images)
+    alpha = rgba[:, :, 3:]
+    return rgba[:, :, :3] * alpha + 1 - alpha

@@ -16,6 +16,7 @@ from .flux import FLUX
 from .flux2_klein import FLUX_2_KLEIN
 from .quantized import quantization_config
 from .qwen_image import QWEN_IMAGE
+from .qwen_image_21 import QWEN_IMAGE_21
 from .sd3 import STABLE_DIFFUSION_3
 from .z_image import Z_IMAGE
 
@@ -24,6 +25,7 @@ ADAPTERS: dict[str, Adapter] = {
     "FluxPipeline": FLUX,
     "StableDiffusion3Pipeline": STABLE_DIFFUSION_3,
     "QwenImagePipeline": QWEN_IMAGE,
+    "QwenImage21Pipeline": QWEN_IMAGE_21,
     "Flux2KleinPipeline": FLUX_2_KLEIN,
     "ZImagePipeline": Z_IMAGE,
 }

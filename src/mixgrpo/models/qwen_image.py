@@ -10,7 +10,17 @@ from mixgrpo.data.prompts import Prompt
 from mixgrpo.sampling.field import Conditioning
 
 from .base import Adapter, PipelineModel
-from .common import JOINT_ATTENTION, guided, packed_shape, patch_multiple, patches, pixels, timestep, unpacked
+from .common import (
+    JOINT_ATTENTION,
+    guided,
+    packed_shape,
+    patch_multiple,
+    patches,
+    pixels,
+    timestep,
+    unnormalized,
+    unpacked,
+)
 from .scheduler import packed_grid
 
 _NEGATIVE_PROMPT = " "
@@ -55,11 +65,7 @@ def _predict(model: PipelineModel, x: Tensor, sigma: Tensor, text: dict[str, Ten
 
 def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
     vae = model.pipeline.vae
-    mean, std = (
-        torch.tensor(values, device=latents.device).view(1, -1, 1, 1, 1)
-        for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    latents = unpacked(model, latents) * std + mean
+    latents = unnormalized(vae, unpacked(model, latents))
     return pixels(vae.decode(latents.to(vae.dtype), return_dict=False)[0][:, :, 0])
 
 

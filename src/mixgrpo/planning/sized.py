@@ -21,6 +21,10 @@ _TEXT_TOKENS, _EMPTY_TOKENS = 128, 6
 """Of a prompt, where that depends on the text, and of the empty one."""
 
 
+_READS_VALUES = ("QwenImage21Pipeline",)
+"""Their networks lay out a sequence by the values of a mask, and tensors without memory have none."""
+
+
 def sized_model(config: ModelConfig) -> PipelineModel:
     """A model of the size that the recipe names, on the device without memory. A folder or the tiny model is read as it
     is, for its sizes.
@@ -29,6 +33,7 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     if config.path not in PUBLISHED:
         loaded = load_model(config)
         assert isinstance(loaded, PipelineModel)
+        refuse_what_reads_values(loaded)
         # `Module.to` cannot exchange parameters for ones without memory.
         replace_tensors(modules(loaded.pipeline), lambda tensor: tensor.to(STAND_IN))
         return loaded
@@ -38,6 +43,15 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     model = adapted(pipeline, config)
     encode = _MADE_UP.get(type(pipeline).__name__, model.adapter.encode)
     return replace(model, adapter=replace(model.adapter, encode=encode))
+
+
+def refuse_what_reads_values(model: PipelineModel) -> None:
+    kind = type(model.pipeline).__name__
+    if kind in _READS_VALUES:
+        raise ValueError(
+            f"{kind} cannot be planned: its network reads the values of its tensors, and the plan's have none. "
+            "The checks before the first iteration say what it holds"
+        )
 
 
 def _move_buffers(part: nn.Module, dtype: torch.dtype) -> None:

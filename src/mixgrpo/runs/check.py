@@ -4,7 +4,7 @@ First everything that a run checks before its first iteration (`preflight`). The
 written for diffusers and loaded into a fresh pipeline, which must give the same velocity.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,15 +32,18 @@ _SAME = {"float32": 1e-2, "bfloat16": 0.3}
 
 
 def check(model: ModelConfig) -> Iterator[Finding]:
-    recipe = _recipe(model)
-    trainer = Trainer(
-        recipe, make_policy(load_model(model, distributed.device()), recipe), find_rewards(recipe.rewards), _PROMPTS
-    )
+    return check_loaded(model, lambda: load_model(model, distributed.device()))
+
+
+def check_loaded(settings: ModelConfig, load: Callable[[], FlowModel]) -> Iterator[Finding]:
+    """Of a model that is made, twice, by `load`."""
+    recipe = _recipe(settings)
+    trainer = Trainer(recipe, make_policy(load(), recipe), find_rewards(recipe.rewards), _PROMPTS)
     for finding in preflight(trainer, _PROMPTS):
         yield finding
         if not finding.ok:
             return
-    yield _loaded_back(trainer)
+    yield _loaded_back(trainer, load())
 
 
 def _recipe(model: ModelConfig) -> Recipe:
@@ -60,13 +63,12 @@ def _recipe(model: ModelConfig) -> Recipe:
     )
 
 
-def _loaded_back(trainer: Trainer) -> Finding:
+def _loaded_back(trainer: Trainer, fresh: FlowModel) -> Finding:
     before = _velocity(trainer.model, trainer)
     trainer.iterate()
     trained = _velocity(trainer.model, trainer)
     with TemporaryDirectory() as folder:
         (lora,) = export(trainer.model, RunFolder(Path(folder)), lora=True)
-        fresh = load_model(trainer.recipe.model, trainer.model.device)
         fresh.pipeline.load_lora_weights(lora)
     learned = (trained - before).norm().item()
     error = (_velocity(fresh, trainer) - trained).norm().item()
