@@ -43,7 +43,7 @@ test-gpu: $(VENV)/tools
 
 # Puts small faults into the files of the method, one at a time: do the tests notice? Takes 15 minutes on 2 cores.
 mutants: $(VENV)/tools
-	$(BIN)/python tests/mutants/run.py
+	$(BIN)/python tests/mutants/try_faults.py
 
 # Whatever stands in recipes, overrides and files of prompts. Takes five minutes on 2 cores.
 fuzz: $(VENV)/tools

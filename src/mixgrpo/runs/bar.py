@@ -24,12 +24,14 @@ class Bar:
             console=console,
             transient=True,
             refresh_per_second=4,
-            disable=not self.shown,
         )
         self._task = self._progress.add_task("", total=total, stage="", left="")
 
     @contextmanager
     def on(self) -> Iterator[None]:
+        if not self.shown:  # some versions of rich would end with an empty line
+            yield
+            return
         with self._progress:
             yield
 

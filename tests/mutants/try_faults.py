@@ -1,6 +1,6 @@
 """Put one fault at a time into a copy of the package, run the tests of its file, and report what is not caught.
 
-    python tests/mutants/run.py [FILE ...]
+    python tests/mutants/try_faults.py [FILE ...]
 
 Exit status 1 if fewer than 95% are caught, or if a fault fits no longer.
 """
