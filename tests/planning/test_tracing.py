@@ -8,8 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import pipelines
 from mixgrpo.data.prompts import prompts_of
-from mixgrpo.models.load import adapt, load_model
-from mixgrpo.planning.sized import refuse_what_reads_values
+from mixgrpo.models.load import load_model
 from mixgrpo.planning.tracing import trace
 from mixgrpo.recipe.load import load_recipe
 from mixgrpo.recipe.schema import Recipe
@@ -77,6 +76,7 @@ def test_decoding_in_parts_takes_less_memory(setting: str) -> None:
     assert parts.peak(ROWS) < 0.6 * at_once.peak(ROWS)
 
 
-def test_a_network_that_reads_values_is_refused() -> None:
+def test_a_network_that_reads_values_is_refused_before_it_is_loaded() -> None:
+    recipe = load_recipe("qwen-image-ocr-lora", ["model.path=Qwen/Qwen-Image-2.1"])
     with pytest.raises(ValueError, match="QwenImage21Pipeline cannot be planned: its network reads"):
-        refuse_what_reads_values(adapt(pipelines.qwen_image_21(), 32, 32))
+        trace(recipe)

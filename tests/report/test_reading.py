@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixgrpo.report.page import page, write_report
-from mixgrpo.report.reading import differing, flat, movers, read_run
+from mixgrpo.report.reading import differing, failures, flat, movers, read_run
 from report_runs import made
 
 
@@ -22,6 +22,11 @@ def test_what_happened_is_read(tmp_path: Path) -> None:
     assert (10, "failed-scores") in found
     assert (40, "failed-scores") not in found
     assert {name for _, name in found} >= {"falling"}
+
+
+def test_scores_that_came_at_the_second_try_are_told() -> None:
+    lines = [{"failed_scores": {}, "retried_scores": {"a": 1}, "score_errors": {}}]
+    assert failures(lines, ["a", "b"], damaged=0) == ["a: 1 scores asked for again, 0 failed."]
 
 
 def test_recipes_are_compared_key_by_key(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def models(
         typer.echo(f"{entry.path}  ({entry.kind})")
         typer.echo(f"  guidance  {entry.guidance}")
         typer.echo(f"  recipes   {', '.join(entry.recipes) or f'none; begin with {entry.settings}'}")
-        if memory:
+        if memory and not entry.planned:
+            typer.echo("  memory    not planned: its network reads values that a plan does not have")
+        elif memory:
             lora, full = peak(entry, "lora") / 2**30, peak(entry, "full") / 2**30
             typer.echo(f"  memory    LoRA {lora:.0f} GiB, full {full:.0f} GiB, with {entry.settings} and checkpointing")
 

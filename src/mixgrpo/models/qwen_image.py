@@ -27,7 +27,8 @@ _NEGATIVE_PROMPT = " "
 
 
 def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    return {"true_cfg_scale": model.guidance, "negative_prompt": _NEGATIVE_PROMPT}
+    negative = {"negative_prompt": _NEGATIVE_PROMPT} if model.guidance > 1 else {}
+    return {"true_cfg_scale": model.guidance, **negative}
 
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:

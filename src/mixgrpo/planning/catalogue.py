@@ -8,7 +8,7 @@ from mixgrpo.models.load import ADAPTERS
 from mixgrpo.recipe.load import load_recipe, shipped_recipes
 
 from .fit import Gpus, placed
-from .published import PUBLISHED
+from .published import NOT_PLANNED, PUBLISHED
 from .tracing import trace
 
 _ONE_GPU = Gpus(1, 1e15)
@@ -24,6 +24,7 @@ class Entry:
     recipes: tuple[str, ...]
     settings: str
     """The recipe whose settings its memory is planned with: its own, or that of another model of its kind."""
+    planned: bool = True
 
 
 def entries() -> Iterator[Entry]:
@@ -33,6 +34,8 @@ def entries() -> Iterator[Entry]:
         alike = [name for other, names in recipes_of.items() if PUBLISHED[other].kind is kind for name in names]
         settings = (*recipes_of[path], *alike)[0]
         yield Entry(path, kind.__name__, ADAPTERS[kind.__name__].guidance, recipes_of[path], settings)
+    for path, name in NOT_PLANNED.items():
+        yield Entry(path, name, ADAPTERS[name].guidance, (), recipes_of["Qwen/Qwen-Image"][0], planned=False)
 
 
 def peak(entry: Entry, tune: Literal["lora", "full"]) -> float:

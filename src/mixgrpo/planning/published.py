@@ -247,3 +247,8 @@ PUBLISHED = {
     "Qwen/Qwen-Image": Published(QwenImagePipeline, _qwen_image),
     "Tongyi-MAI/Z-Image": Published(ZImagePipeline, _z_image),
 }
+
+NOT_PLANNED = {"Qwen/Qwen-Image-2.1": "QwenImage21Pipeline"}
+"""By the class of their pipelines. Their networks lay out a sequence by the values of a mask, and tensors without
+memory have none.
+"""

@@ -14,15 +14,11 @@ from mixgrpo.models.resting import replace_tensors
 from mixgrpo.recipe.sections import ModelConfig
 from mixgrpo.sampling.field import Conditioning
 
-from .published import PUBLISHED, modules, published
+from .published import NOT_PLANNED, PUBLISHED, modules, published
 from .stand_in import STAND_IN
 
 _TEXT_TOKENS, _EMPTY_TOKENS = 128, 6
 """Of a prompt, where that depends on the text, and of the empty one."""
-
-
-_READS_VALUES = ("QwenImage21Pipeline",)
-"""Their networks lay out a sequence by the values of a mask, and tensors without memory have none."""
 
 
 def sized_model(config: ModelConfig) -> PipelineModel:
@@ -31,9 +27,10 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     """
     dtype: torch.dtype = getattr(torch, config.dtype)
     if config.path not in PUBLISHED:
+        refuse_unplanned(NOT_PLANNED.get(config.path, ""))
         loaded = load_model(config)
         assert isinstance(loaded, PipelineModel)
-        refuse_what_reads_values(loaded)
+        refuse_unplanned(type(loaded.pipeline).__name__)
         # `Module.to` cannot exchange parameters for ones without memory.
         replace_tensors(modules(loaded.pipeline), lambda tensor: tensor.to(STAND_IN))
         return loaded
@@ -45,9 +42,8 @@ def sized_model(config: ModelConfig) -> PipelineModel:
     return replace(model, adapter=replace(model.adapter, encode=encode))
 
 
-def refuse_what_reads_values(model: PipelineModel) -> None:
-    kind = type(model.pipeline).__name__
-    if kind in _READS_VALUES:
+def refuse_unplanned(kind: str) -> None:
+    if kind in NOT_PLANNED.values():
         raise ValueError(
             f"{kind} cannot be planned: its network reads the values of its tensors, and the plan's have none. "
             "The checks before the first iteration say what it holds"

@@ -1,7 +1,7 @@
 """What the page shows of a run, read from its folder into plain data."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def read_run(path: Path) -> dict[str, Any]:
             {"iteration": number, "image": as_data(file)} for number, file in chosen(folder.samples.glob("*.png"))
         ],
         "findings": [*_findings(lines, recipe)],
-        "failures": _failures(lines, recipe, damaged),
+        "failures": failures(lines, recipe.rewards, damaged),
         "recipe": dict(flat(recipe.model_dump(mode="json"))),
         "environment": _environment(path),
     }
@@ -137,10 +137,10 @@ def _findings(lines: Sequence[dict[str, Any]], recipe: Recipe) -> Iterator[dict[
             yield {"iteration": lines[end - 1]["iteration"] + 1, "name": name, "text": said}
 
 
-def _failures(lines: Sequence[Mapping[str, Any]], recipe: Recipe, damaged: int) -> list[str]:
+def failures(lines: Sequence[Mapping[str, Any]], rewards: Iterable[str], damaged: int) -> list[str]:
     """Of rewards and of the record."""
     said = [f"{damaged} damaged lines in metrics.jsonl were left out"] if damaged else []
-    for name in recipe.rewards:
+    for name in rewards:
         failed = sum(line["failed_scores"].get(name, 0) for line in lines)
         retried = sum(line["retried_scores"].get(name, 0) for line in lines)
         if failed or retried:
