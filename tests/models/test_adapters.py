@@ -22,13 +22,13 @@ PROMPTS = prompts_of(TEXTS)
 STEPS = 8
 
 
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("larger", [False, True])
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
-def test_an_euler_plan_is_the_stock_pipeline(model: PipelineModel, guidance: float, turned: bool) -> None:
+def test_an_euler_plan_is_the_stock_pipeline(model: PipelineModel, guidance: float, larger: bool) -> None:
     """Same noise, same prompts, noise level 0: same latents and same images. One prompt at a time, because
     Qwen-Image-2.1's stock pipeline draws something else for a prompt beside a longer one.
     """
-    height, width = (2 * model.width, model.height) if turned else (model.height, model.width)
+    height, width = (2 * model.width, model.height) if larger else (model.height, model.width)
     model = replace(model, guidance_scale=guidance, height=height, width=width)
     noise = KeyedNoise(0, 0, model.latent_shape)
     ours = rollout(model, ode_plan(model.grid(STEPS)), model.encode(PROMPTS), noise, group_size=1, micro_batch=2)

@@ -428,7 +428,7 @@ FAULTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
             ("if model.guidance <= 1", "if model.guidance <= 4"),
             (">= embeds.shape[1]", "< tokens // _LATENTS_PER_SLOT"),
             ("velocity[:, -tokens:]", "velocity[:, :tokens]"),
-            ("even(num_steps) if fixed is None else [*fixed]", "even(num_steps)"),
+            ("packed_grid(model, num_steps, fixed)", "packed_grid(model, num_steps)"),
             ("transformer.dtype) / 1000", "transformer.dtype)"),
         ],
     ),

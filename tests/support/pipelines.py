@@ -45,6 +45,15 @@ from transformers import (
 
 Make = Callable[[], DiffusionPipeline]
 
+_QWEN_TEXT = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+_LATENT_STATISTICS = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.5, 0.5, 1.0, 2.0]}
+
 DYNAMIC_SHIFT = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
 
 
@@ -116,12 +125,8 @@ def qwen_image() -> QwenImagePipeline:
         axes_dims_rope=(4, 6, 6),
     )
     text_config = {
-        "vocab_size": 300,
-        "hidden_size": 32,
-        "intermediate_size": 48,
+        **_QWEN_TEXT,
         "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
         "rope_scaling": {"type": "default", "mrope_section": [2, 3, 3], "rope_type": "default"},
         "rope_theta": 10000.0,
     }
@@ -146,8 +151,7 @@ def qwen_image() -> QwenImagePipeline:
             dim_mult=[1, 2],
             num_res_blocks=1,
             temperal_downsample=[False],
-            latents_mean=[0.1, -0.2, 0.3, 0.0],
-            latents_std=[1.5, 0.5, 1.0, 2.0],
+            **_LATENT_STATISTICS,
         ),
         text_encoder=text_encoder,
         tokenizer=_qwen_tokenizer(),
@@ -182,12 +186,8 @@ def qwen_image_21(sample_sigmas: list[float] | None = None) -> QwenImage21Pipeli
         axes_dims_rope=(4, 6, 6),
     )
     text_config = {
-        "vocab_size": 300,
-        "hidden_size": 32,
-        "intermediate_size": 48,
+        **_QWEN_TEXT,
         "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
         "head_dim": 16,
         "rope_scaling": {"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True},
     }
@@ -206,8 +206,7 @@ def qwen_image_21(sample_sigmas: list[float] | None = None) -> QwenImage21Pipeli
         z_dim=4,
         dim_mult=[1, 1, 1, 2, 2],
         num_res_blocks=1,
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[1.5, 0.5, 1.0, 2.0],
+        **_LATENT_STATISTICS,
     )
     return QwenImage21Pipeline(
         transformer=_shaken(transformer),
@@ -277,12 +276,8 @@ def z_image() -> ZImagePipeline:
 
 def _qwen3_config(layers: int) -> Qwen3Config:
     return Qwen3Config(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=48,
+        **_QWEN_TEXT,
         num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=2,
         head_dim=16,
     )
 

@@ -1,13 +1,22 @@
 """Small things that several adapters share."""
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLQwenImage, DiffusionPipeline
 from torch import Tensor
 
 from .base import PipelineModel
 
-JOINT_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""The attention projections, which have the same names in all of these models."""
+
+JOINT_ATTENTION = (*ATTENTION, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """The attention projections of image and text tokens, which have the same names in FLUX.1, SD3 and Qwen-Image."""
+
+
+NEGATIVE_PROMPT = " "
+"""Qwen-Image's own."""
 
 
 def timestep(sigma: Tensor, dtype: torch.dtype) -> Tensor:
@@ -20,6 +29,12 @@ def timestep(sigma: Tensor, dtype: torch.dtype) -> Tensor:
 def guided(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance."""
     return unconditional + scale * (conditional - unconditional)
+
+
+def true_guidance_options(model: PipelineModel) -> dict[str, Any]:
+    """Of the stock pipelines that are guided away from a negative prompt, where there is guidance."""
+    negative = {"negative_prompt": NEGATIVE_PROMPT} if model.guidance > 1 else {}
+    return {"true_cfg_scale": model.guidance, **negative}
 
 
 def patch_multiple(pipeline: DiffusionPipeline) -> int:

@@ -1,7 +1,6 @@
 """Qwen-Image: true classifier-free guidance whose result keeps the conditional norm; masked text tokens."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,27 +11,22 @@ from mixgrpo.sampling.field import Conditioning
 from .base import Adapter, PipelineModel
 from .common import (
     JOINT_ATTENTION,
+    NEGATIVE_PROMPT,
     guided,
     packed_shape,
     patch_multiple,
     patches,
     pixels,
     timestep,
+    true_guidance_options,
     unnormalized,
     unpacked,
 )
 from .scheduler import packed_grid
 
-_NEGATIVE_PROMPT = " "
-
-
-def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    negative = {"negative_prompt": _NEGATIVE_PROMPT} if model.guidance > 1 else {}
-    return {"true_cfg_scale": model.guidance, **negative}
-
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
-    return Conditioning(_embeds(model, [prompt.text for prompt in prompts]), _embeds(model, [_NEGATIVE_PROMPT]))
+    return Conditioning(_embeds(model, [prompt.text for prompt in prompts]), _embeds(model, [NEGATIVE_PROMPT]))
 
 
 def _embeds(model: PipelineModel, texts: list[str]) -> dict[str, Tensor]:
@@ -83,7 +77,7 @@ QWEN_IMAGE = Adapter(
     size_multiple=patch_multiple,
     latent_shape=packed_shape,
     grid=packed_grid,
-    stock_options=_stock_options,
+    stock_options=true_guidance_options,
     encode=_encode,
     velocity=_velocity,
     decode=_decode,

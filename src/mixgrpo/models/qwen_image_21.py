@@ -13,10 +13,18 @@ from mixgrpo.sampling.field import Conditioning
 from mixgrpo.sampling.schedule import SigmaGrid
 
 from .base import Adapter, PipelineModel
-from .common import guided, on_white, patch_multiple, timestep, unnormalized
-from .scheduler import even, mu_by_tokens, scheduler_grid
+from .common import (
+    ATTENTION,
+    NEGATIVE_PROMPT,
+    guided,
+    on_white,
+    patch_multiple,
+    timestep,
+    true_guidance_options,
+    unnormalized,
+)
+from .scheduler import packed_grid
 
-_NEGATIVE_PROMPT = " "
 _LATENTS_PER_SLOT = 4
 """The network counts an image in slots of 2 x 2 latents."""
 
@@ -30,9 +38,8 @@ def _check(model: PipelineModel) -> None:
 
 
 def _stock_options(model: PipelineModel) -> dict[str, Any]:
-    negative = {"negative_prompt": _NEGATIVE_PROMPT} if model.guidance > 1 else {}
-    # Its cache of the text's keys and values would round otherwise than a whole call.
-    return {"true_cfg_scale": model.guidance, "use_kv_cache": False, **negative}
+    # Its cache of the text's keys and values rounds differently from a whole call.
+    return {**true_guidance_options(model), "use_kv_cache": False}
 
 
 def _latent_shape(model: PipelineModel) -> tuple[int, ...]:
@@ -50,14 +57,12 @@ def _grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
     fixed = model.pipeline.config.sample_sigmas
     if fixed is not None and len(fixed) != num_steps:
         raise ValueError(f"{num_steps} steps: this pipeline has noise levels of its own (sample_sigmas), {len(fixed)}")
-    scheduler = model.pipeline.scheduler
-    mu = mu_by_tokens(scheduler, model.latent_shape[0])
-    return scheduler_grid(scheduler, num_steps, mu, even(num_steps) if fixed is None else [*fixed])
+    return packed_grid(model, num_steps, fixed)
 
 
 def _encode(model: PipelineModel, prompts: Sequence[Prompt]) -> Conditioning:
     embeds, mask, _ = model.pipeline.encode_prompt([prompt.text for prompt in prompts])
-    negative, _, _ = model.pipeline.encode_prompt(_NEGATIVE_PROMPT)
+    negative, _, _ = model.pipeline.encode_prompt(NEGATIVE_PROMPT)
     padding = {} if mask is None else {"mask": mask}
     return Conditioning({"embeds": embeds, **padding}, {"embeds": negative})
 
@@ -109,7 +114,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 QWEN_IMAGE_21 = Adapter(
     guidance="two calls; one more for each further length of text",
     default_guidance=1.0,
-    lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+    lora_targets=ATTENTION,
     blocks=("transformer_blocks",),
     size_multiple=patch_multiple,
     latent_shape=_latent_shape,

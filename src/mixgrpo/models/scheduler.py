@@ -1,6 +1,7 @@
 """The noise levels of a pipeline's own scheduler, as a `SigmaGrid`."""
 
 import math
+from collections.abc import Sequence
 
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
@@ -42,7 +43,9 @@ def even(num_steps: int) -> list[float]:
     return [1 - i / num_steps for i in range(num_steps)]
 
 
-def packed_grid(model: PipelineModel, num_steps: int) -> SigmaGrid:
-    """FLUX.1 and Qwen-Image: one token per packed latent."""
+def packed_grid(model: PipelineModel, num_steps: int, sigmas: Sequence[float] | None = None) -> SigmaGrid:
+    """FLUX.1 and both Qwen-Images: latents are tokens. `sigmas`: unshifted levels in place of even ones."""
     scheduler = model.pipeline.scheduler
-    return scheduler_grid(scheduler, num_steps, mu_by_tokens(scheduler, model.latent_shape[0]), even(num_steps))
+    return scheduler_grid(
+        scheduler, num_steps, mu_by_tokens(scheduler, model.latent_shape[0]), [*(sigmas or even(num_steps))]
+    )

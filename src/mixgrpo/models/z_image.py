@@ -15,7 +15,7 @@ from mixgrpo.sampling.field import Conditioning
 from mixgrpo.sampling.schedule import SigmaGrid
 
 from .base import Adapter, PipelineModel
-from .common import guided, patch_multiple, patches, pixels, scaled
+from .common import ATTENTION, guided, patch_multiple, patches, pixels, scaled
 from .scheduler import even, mu_by_tokens, scheduler_grid
 
 
@@ -80,7 +80,7 @@ def _decode(model: PipelineModel, latents: Tensor) -> Tensor:
 Z_IMAGE = Adapter(
     guidance="two rows of one call, 0 is off",
     default_guidance=5.0,
-    lora_targets=("to_q", "to_k", "to_v", "to_out.0"),
+    lora_targets=ATTENTION,
     blocks=("noise_refiner", "context_refiner", "layers"),
     size_multiple=patch_multiple,
     latent_shape=_latent_shape,

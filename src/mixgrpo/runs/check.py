@@ -36,7 +36,7 @@ def check(model: ModelConfig) -> Iterator[Finding]:
 
 
 def check_loaded(settings: ModelConfig, load: Callable[[], FlowModel]) -> Iterator[Finding]:
-    """Of a model that is made, twice, by `load`."""
+    """Of the model that `load` makes. It is made a second time for the exported adapters."""
     recipe = _recipe(settings)
     trainer = Trainer(recipe, make_policy(load(), recipe), find_rewards(recipe.rewards), _PROMPTS)
     for finding in preflight(trainer, _PROMPTS):
